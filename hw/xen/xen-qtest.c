@@ -1,0 +1,1208 @@
+/*
+ * xen-qtest: a Xen inside QEMU, to test back ends without a hypervisor
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The machine implements the operations that back ends call (see
+ * hw/xen/xen_backend_ops.h) in the process itself: a xenstore, event
+ * channels, grants and foreign memory of one guest, which is the test.
+ * include/hw/xen/xen-qtest.h describes how the test drives it.
+ *
+ * It is stricter than Xen where that finds bugs: what is unmapped is gone at
+ * once, what a back end holds is counted, and it does not clean up after a
+ * back end that closes a handle with something still open.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/event_notifier.h"
+#include "qemu/main-loop.h"
+#include "qemu/memfd.h"
+#include "qemu/queue.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "cpu.h"
+#include "exec/address-spaces.h"
+#include "hw/boards.h"
+#include "hw/core/cpu.h"
+#include "hw/xen/xen.h"
+#include "hw/xen/xen-bus.h"
+#include "hw/xen/xen-qtest.h"
+#include "hw/xen/xen_backend_ops.h"
+#include "net/net.h"
+#include "system/qtest.h"
+#include "../i386/kvm/xenstore_impl.h"
+#include "trace.h"
+
+/* As many pages as gntdev maps in one go by default */
+#define MAX_PAGES_PER_MAP   (64 * KiB)
+
+/* Local port numbers differ from the guest's, as they do on Xen */
+#define LOCAL_PORT(port)    (0x10000u | (port))
+
+typedef struct XenQtestGrant {
+    uint32_t gfn;
+    uint32_t flags;
+    uint32_t mapped;
+} XenQtestGrant;
+
+typedef struct XenQtestMap {
+    uint32_t count;
+    uint32_t refs[];
+} XenQtestMap;
+
+typedef struct XenQtestPort {
+    bool allocated;
+    struct xenevtchn_handle *bound;
+    uint32_t pending;           /* at the guest's end */
+} XenQtestPort;
+
+typedef struct XenQtest {
+    MemoryRegion ram;
+    MemoryRegion window;
+    MemoryRegion regs;
+    MemoryRegion doorbells;
+    MemoryRegion data;
+    int ram_fd;
+    uint32_t ram_pages;
+
+    uint32_t arg[XEN_QTEST_NR_ARGS];
+    uint32_t status;
+    uint32_t length;
+
+    XenstoreImplState *xs;
+    QTAILQ_HEAD(, qemu_xs_handle) xs_handles;
+    uint64_t next_token;
+    bool xs_hold;
+
+    XenQtestGrant *grants;
+    GHashTable *maps;           /* address -> XenQtestMap */
+    GHashTable *foreign_maps;   /* address -> number of pages */
+    XenQtestPort *ports;
+
+    uint32_t alive[XEN_QTEST_NR_ALIVE];
+    uint32_t calls[XEN_QTEST_NR_CALLS];
+    uint32_t fault[XEN_QTEST_NR_CALLS];
+    int fault_errno[XEN_QTEST_NR_CALLS];
+} XenQtest;
+
+/* There is one Xen, as the tables of operations are global too */
+static XenQtest *xen_qtest;
+
+static bool fault_due(XenQtest *s, XenQtestCall call)
+{
+    s->calls[call]++;
+    if (!s->fault[call] || --s->fault[call]) {
+        return false;
+    }
+    trace_xen_qtest_fault(call, s->fault_errno[call]);
+    errno = s->fault_errno[call];
+    return true;
+}
+
+/* Counts a call of a back end; true, with errno set, if it shall fail */
+static bool call_fails(XenQtest *s, XenQtestCall call)
+{
+    bool any = fault_due(s, XEN_QTEST_CALL_ANY);
+
+    return fault_due(s, call) || any;
+}
+
+/* Guest memory */
+
+static void *guest_mmap(XenQtest *s, void *addr, uint32_t gfn, int prot)
+{
+    int flags = MAP_SHARED | (addr ? MAP_FIXED : 0);
+
+    return mmap(addr, XEN_PAGE_SIZE, prot, flags, s->ram_fd,
+                (off_t)gfn << XEN_PAGE_SHIFT);
+}
+
+/* An address range in which guest pages are then placed one by one */
+static void *reserve_pages(size_t count)
+{
+    void *addr = mmap(NULL, count << XEN_PAGE_SHIFT, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return addr == MAP_FAILED ? NULL : addr;
+}
+
+static void unmap_pages(void *addr, size_t count)
+{
+    int ret = munmap(addr, count << XEN_PAGE_SHIFT);
+
+    g_assert(ret == 0);
+}
+
+/* Grants */
+
+struct xengntdev_handle {
+    XenQtest *xen;
+};
+
+static struct xengntdev_handle *gnttab_open(void)
+{
+    struct xengntdev_handle *xgt;
+
+    if (call_fails(xen_qtest, XEN_QTEST_CALL_GNTTAB_OPEN)) {
+        return NULL;
+    }
+    xgt = g_new0(struct xengntdev_handle, 1);
+    xgt->xen = xen_qtest;
+    xen_qtest->alive[XEN_QTEST_GNTTAB_HANDLES]++;
+    return xgt;
+}
+
+/* As on Linux, mappings outlive the handle: they are leaked, and counted */
+static int gnttab_close(struct xengntdev_handle *xgt)
+{
+    xgt->xen->alive[XEN_QTEST_GNTTAB_HANDLES]--;
+    g_free(xgt);
+    return 0;
+}
+
+static int gnttab_set_max_grants(struct xengntdev_handle *xgt, uint32_t count)
+{
+    return 0;
+}
+
+static XenQtestGrant *grant_get(XenQtest *s, uint32_t domid, uint32_t ref,
+                                int prot)
+{
+    XenQtestGrant *grant;
+
+    if (domid != XEN_QTEST_GUEST_DOMID || ref >= XEN_QTEST_MAX_GRANTS) {
+        return NULL;
+    }
+    grant = &s->grants[ref];
+    if (!(grant->flags & XEN_QTEST_GRANT_ACCESS) ||
+        ((prot & PROT_WRITE) && (grant->flags & XEN_QTEST_GRANT_READONLY)) ||
+        grant->gfn >= s->ram_pages) {
+        return NULL;
+    }
+    return grant;
+}
+
+static void *gnttab_map_refs(struct xengntdev_handle *xgt, uint32_t count,
+                             uint32_t domid, uint32_t *refs, int prot)
+{
+    XenQtest *s = xgt->xen;
+    XenQtestMap *map;
+    uint8_t *addr;
+    uint32_t i;
+
+    if (call_fails(s, XEN_QTEST_CALL_GRANT_MAP)) {
+        return NULL;
+    }
+    if (!count || count > MAX_PAGES_PER_MAP) {
+        errno = EINVAL;
+        return NULL;
+    }
+
+    addr = reserve_pages(count);
+    if (!addr) {
+        return NULL;
+    }
+    for (i = 0; i < count; i++) {
+        XenQtestGrant *grant = grant_get(s, domid, refs[i], prot);
+
+        if (!grant) {
+            unmap_pages(addr, count);
+            errno = EINVAL;
+            return NULL;
+        }
+        if (guest_mmap(s, addr + i * XEN_PAGE_SIZE, grant->gfn,
+                       prot) == MAP_FAILED) {
+            int err = errno;
+
+            unmap_pages(addr, count);
+            errno = err;
+            return NULL;
+        }
+    }
+
+    map = g_malloc(sizeof(*map) + count * sizeof(map->refs[0]));
+    map->count = count;
+    for (i = 0; i < count; i++) {
+        map->refs[i] = refs[i];
+        if (!s->grants[refs[i]].mapped++) {
+            s->alive[XEN_QTEST_GRANTS_USED]++;
+        }
+    }
+    g_hash_table_insert(s->maps, addr, map);
+    s->alive[XEN_QTEST_GRANT_MAPS]++;
+    s->alive[XEN_QTEST_GRANT_PAGES] += count;
+    trace_xen_qtest_grant_map(addr, count, refs[0], prot);
+    return addr;
+}
+
+static int gnttab_unmap(struct xengntdev_handle *xgt, void *addr,
+                        uint32_t *refs, uint32_t count)
+{
+    XenQtest *s = xgt->xen;
+    XenQtestMap *map = g_hash_table_lookup(s->maps, addr);
+    uint32_t i;
+
+    if (!map || map->count != count) {
+        errno = EINVAL;
+        return -1;
+    }
+
+    unmap_pages(addr, count);
+    for (i = 0; i < count; i++) {
+        if (!--s->grants[map->refs[i]].mapped) {
+            s->alive[XEN_QTEST_GRANTS_USED]--;
+        }
+    }
+    s->alive[XEN_QTEST_GRANT_MAPS]--;
+    s->alive[XEN_QTEST_GRANT_PAGES] -= count;
+    g_hash_table_remove(s->maps, addr);
+    trace_xen_qtest_grant_unmap(addr, count);
+    return 0;
+}
+
+static int gnttab_copy(struct xengntdev_handle *xgt, bool to_domain,
+                       uint32_t domid, XenGrantCopySegment *segs,
+                       uint32_t nr_segs, Error **errp)
+{
+    XenQtest *s = xgt->xen;
+    uint32_t i;
+
+    if (call_fails(s, XEN_QTEST_CALL_GRANT_COPY)) {
+        int err = errno;
+
+        error_setg_errno(errp, err, "grant copy of %u segments failed",
+                         nr_segs);
+        return -err;
+    }
+
+    for (i = 0; i < nr_segs; i++) {
+        XenGrantCopySegment *seg = &segs[i];
+        uint32_t ref = to_domain ? seg->dest.foreign.ref
+                                 : seg->source.foreign.ref;
+        off_t offset = to_domain ? seg->dest.foreign.offset
+                                 : seg->source.foreign.offset;
+        XenQtestGrant *grant = grant_get(s, domid, ref,
+                                         to_domain ? PROT_WRITE : PROT_READ);
+        uint8_t *page;
+
+        /* Xen's hypercall stays within one page of the guest */
+        if (!grant || offset < 0 || seg->len > XEN_PAGE_SIZE ||
+            offset > XEN_PAGE_SIZE - seg->len) {
+            error_setg(errp, "grant copy: bad segment %u, ref %u", i, ref);
+            return -EIO;
+        }
+        page = memory_region_get_ram_ptr(&s->ram);
+        page += ((size_t)grant->gfn << XEN_PAGE_SHIFT) + offset;
+        if (to_domain) {
+            memcpy(page, seg->source.virt, seg->len);
+        } else {
+            memcpy(seg->dest.virt, page, seg->len);
+        }
+    }
+    return 0;
+}
+
+static struct gnttab_backend_ops xen_qtest_gnttab_ops = {
+    .features = XEN_GNTTAB_OP_FEATURE_MAP_MULTIPLE,
+    .open = gnttab_open,
+    .close = gnttab_close,
+    .grant_copy = gnttab_copy,
+    .set_max_grants = gnttab_set_max_grants,
+    .map_refs = gnttab_map_refs,
+    .unmap = gnttab_unmap,
+};
+
+static void *foreignmem_map(uint32_t domid, void *addr, int prot,
+                            size_t pages, xen_pfn_t *pfns, int *errs)
+{
+    XenQtest *s = xen_qtest;
+    uint8_t *map;
+    size_t i;
+
+    if (call_fails(s, XEN_QTEST_CALL_FOREIGN_MAP)) {
+        return NULL;
+    }
+    if (domid != XEN_QTEST_GUEST_DOMID || !pages || addr) {
+        errno = EINVAL;
+        return NULL;
+    }
+
+    map = reserve_pages(pages);
+    if (!map) {
+        return NULL;
+    }
+    for (i = 0; i < pages; i++) {
+        bool ok = pfns[i] < s->ram_pages &&
+            guest_mmap(s, map + i * XEN_PAGE_SIZE, pfns[i],
+                       prot) != MAP_FAILED;
+
+        if (errs) {
+            errs[i] = ok ? 0 : -EINVAL;
+        } else if (!ok) {
+            unmap_pages(map, pages);
+            errno = EINVAL;
+            return NULL;
+        }
+    }
+    g_hash_table_insert(s->foreign_maps, map, GSIZE_TO_POINTER(pages));
+    s->alive[XEN_QTEST_FOREIGN_MAPS]++;
+    s->alive[XEN_QTEST_FOREIGN_PAGES] += pages;
+    return map;
+}
+
+static int foreignmem_unmap(void *addr, size_t pages)
+{
+    XenQtest *s = xen_qtest;
+
+    if (!pages ||
+        GPOINTER_TO_SIZE(g_hash_table_lookup(s->foreign_maps,
+                                             addr)) != pages) {
+        errno = EINVAL;
+        return -1;
+    }
+    unmap_pages(addr, pages);
+    g_hash_table_remove(s->foreign_maps, addr);
+    s->alive[XEN_QTEST_FOREIGN_MAPS]--;
+    s->alive[XEN_QTEST_FOREIGN_PAGES] -= pages;
+    return 0;
+}
+
+static struct foreignmem_backend_ops xen_qtest_foreignmem_ops = {
+    .map = foreignmem_map,
+    .unmap = foreignmem_unmap,
+};
+
+/* Event channels */
+
+struct xenevtchn_handle {
+    XenQtest *xen;
+    EventNotifier event;
+    uint32_t guest_port;        /* 0: not bound */
+};
+
+static struct xenevtchn_handle *evtchn_open(void)
+{
+    struct xenevtchn_handle *xc;
+    int ret;
+
+    if (call_fails(xen_qtest, XEN_QTEST_CALL_EVTCHN_OPEN)) {
+        return NULL;
+    }
+    xc = g_new0(struct xenevtchn_handle, 1);
+    ret = event_notifier_init(&xc->event, false);
+    if (ret < 0) {
+        g_free(xc);
+        errno = -ret;
+        return NULL;
+    }
+    xc->xen = xen_qtest;
+    xen_qtest->alive[XEN_QTEST_EVTCHN_HANDLES]++;
+    return xc;
+}
+
+static int evtchn_bind_interdomain(struct xenevtchn_handle *xc,
+                                   uint32_t domid, evtchn_port_t port)
+{
+    XenQtest *s = xc->xen;
+
+    if (call_fails(s, XEN_QTEST_CALL_EVTCHN_BIND)) {
+        return -1;
+    }
+    if (domid != XEN_QTEST_GUEST_DOMID || xc->guest_port || !port ||
+        port >= XEN_QTEST_MAX_PORTS || !s->ports[port].allocated ||
+        s->ports[port].bound) {
+        errno = EINVAL;
+        return -1;
+    }
+    xc->guest_port = port;
+    s->ports[port].bound = xc;
+    s->alive[XEN_QTEST_EVTCHN_BOUND]++;
+    trace_xen_qtest_evtchn_bind(port, LOCAL_PORT(port));
+
+    /* Xen makes up for a notification that came before the binding */
+    event_notifier_set(&xc->event);
+    return LOCAL_PORT(port);
+}
+
+static int evtchn_unbind(struct xenevtchn_handle *xc, evtchn_port_t port)
+{
+    if (!xc->guest_port || port != LOCAL_PORT(xc->guest_port)) {
+        errno = EINVAL;
+        return -1;
+    }
+    trace_xen_qtest_evtchn_unbind(xc->guest_port);
+    xc->xen->ports[xc->guest_port].bound = NULL;
+    xc->xen->alive[XEN_QTEST_EVTCHN_BOUND]--;
+    xc->guest_port = 0;
+    event_notifier_test_and_clear(&xc->event);
+    return 0;
+}
+
+static int evtchn_close(struct xenevtchn_handle *xc)
+{
+    /* Closing the file is enough on Linux: the kernel unbinds */
+    if (xc->guest_port) {
+        evtchn_unbind(xc, LOCAL_PORT(xc->guest_port));
+    }
+    event_notifier_cleanup(&xc->event);
+    xc->xen->alive[XEN_QTEST_EVTCHN_HANDLES]--;
+    g_free(xc);
+    return 0;
+}
+
+static int evtchn_get_fd(struct xenevtchn_handle *xc)
+{
+    return event_notifier_get_fd(&xc->event);
+}
+
+static int evtchn_notify(struct xenevtchn_handle *xc, evtchn_port_t port)
+{
+    XenQtest *s = xc->xen;
+
+    if (call_fails(s, XEN_QTEST_CALL_EVTCHN_NOTIFY)) {
+        return -1;
+    }
+    if (!xc->guest_port || port != LOCAL_PORT(xc->guest_port)) {
+        errno = EINVAL;
+        return -1;
+    }
+    /* It is no error when the guest has closed its end meanwhile */
+    if (s->ports[xc->guest_port].allocated) {
+        s->ports[xc->guest_port].pending++;
+        trace_xen_qtest_evtchn_to_guest(xc->guest_port);
+    }
+    return 0;
+}
+
+static int evtchn_unmask(struct xenevtchn_handle *xc, evtchn_port_t port)
+{
+    if (!xc->guest_port || port != LOCAL_PORT(xc->guest_port)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return 0;
+}
+
+static int evtchn_pending(struct xenevtchn_handle *xc)
+{
+    if (!event_notifier_test_and_clear(&xc->event) || !xc->guest_port) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return LOCAL_PORT(xc->guest_port);
+}
+
+static struct evtchn_backend_ops xen_qtest_evtchn_ops = {
+    .open = evtchn_open,
+    .bind_interdomain = evtchn_bind_interdomain,
+    .unbind = evtchn_unbind,
+    .close = evtchn_close,
+    .get_fd = evtchn_get_fd,
+    .notify = evtchn_notify,
+    .unmask = evtchn_unmask,
+    .pending = evtchn_pending,
+};
+
+/* True if an event for a back end has not been taken by it yet */
+static bool evtchn_busy(struct xenevtchn_handle *xc)
+{
+    GPollFD pfd = {
+        .fd = event_notifier_get_fd(&xc->event),
+        .events = G_IO_IN,
+    };
+
+    return g_poll(&pfd, 1, 0) > 0;
+}
+
+static uint32_t evtchn_alloc(XenQtest *s)
+{
+    uint32_t port;
+
+    for (port = 1; port < XEN_QTEST_MAX_PORTS; port++) {
+        if (!s->ports[port].allocated && !s->ports[port].bound) {
+            s->ports[port].allocated = true;
+            s->ports[port].pending = 0;
+            return port;
+        }
+    }
+    return 0;
+}
+
+static void evtchn_to_backend(XenQtest *s, uint32_t port)
+{
+    if (s->ports[port].allocated && s->ports[port].bound) {
+        trace_xen_qtest_evtchn_to_backend(port);
+        event_notifier_set(&s->ports[port].bound->event);
+    }
+}
+
+/* xenstore */
+
+typedef struct XenQtestWatchEvent {
+    struct qemu_xs_watch *watch;
+    char *path;
+    QSIMPLEQ_ENTRY(XenQtestWatchEvent) next;
+} XenQtestWatchEvent;
+
+struct qemu_xs_watch {
+    struct qemu_xs_handle *h;
+    char *path;
+    char *token;
+    xs_watch_fn fn;
+    void *opaque;
+};
+
+struct qemu_xs_handle {
+    XenQtest *xen;
+    QEMUBH *bh;
+    QSIMPLEQ_HEAD(, XenQtestWatchEvent) events;
+    unsigned int nr_watches;
+    bool delivering;
+    bool closed;
+    QTAILQ_ENTRY(qemu_xs_handle) next;
+};
+
+/* The xenstore core answers positive error numbers */
+static bool xs_ok(int err)
+{
+    errno = err;
+    return !err;
+}
+
+static void watch_event_free(XenQtestWatchEvent *ev)
+{
+    g_free(ev->path);
+    g_free(ev);
+}
+
+/*
+ * A watch may remove itself or others and close the handle, so nothing is
+ * kept across its call.
+ */
+static void xs_deliver(void *opaque)
+{
+    struct qemu_xs_handle *h = opaque;
+    XenQtestWatchEvent *ev;
+
+    h->delivering = true;
+    while (!h->xen->xs_hold && (ev = QSIMPLEQ_FIRST(&h->events))) {
+        struct qemu_xs_watch *w = ev->watch;
+
+        QSIMPLEQ_REMOVE_HEAD(&h->events, next);
+        trace_xen_qtest_watch(ev->path);
+        w->fn(w->opaque, ev->path);
+        watch_event_free(ev);
+    }
+    h->delivering = false;
+    if (h->closed) {
+        g_free(h);
+    }
+}
+
+static struct qemu_xs_handle *xs_open(void)
+{
+    XenQtest *s = xen_qtest;
+    struct qemu_xs_handle *h;
+
+    if (call_fails(s, XEN_QTEST_CALL_XS_OPEN)) {
+        return NULL;
+    }
+    h = g_new0(struct qemu_xs_handle, 1);
+    h->xen = s;
+    h->bh = aio_bh_new(qemu_get_aio_context(), xs_deliver, h);
+    QSIMPLEQ_INIT(&h->events);
+    QTAILQ_INSERT_TAIL(&s->xs_handles, h, next);
+    s->alive[XEN_QTEST_XS_HANDLES]++;
+    return h;
+}
+
+static void xs_close(struct qemu_xs_handle *h)
+{
+    g_assert(!h->nr_watches);   /* as with the real libxenstore */
+    qemu_bh_delete(h->bh);
+    QTAILQ_REMOVE(&h->xen->xs_handles, h, next);
+    h->xen->alive[XEN_QTEST_XS_HANDLES]--;
+    h->closed = true;
+    if (!h->delivering) {
+        g_free(h);
+    }
+}
+
+static char *xs_get_domain_path(struct qemu_xs_handle *h, unsigned int domid)
+{
+    return g_strdup_printf("/local/domain/%u", domid);
+}
+
+/* One allocation for pointers and strings, as callers know to free it */
+static char **xs_directory(struct qemu_xs_handle *h, xs_transaction_t t,
+                           const char *path, unsigned int *num)
+{
+    GList *items = NULL, *l;
+    size_t size = 0;
+    char **names, *p;
+
+    if (call_fails(h->xen, XEN_QTEST_CALL_XS_READ) ||
+        !xs_ok(xs_impl_directory(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t,
+                                 path, NULL, &items))) {
+        return NULL;
+    }
+
+    *num = 0;
+    for (l = items; l; l = l->next) {
+        size += sizeof(char *) + strlen(l->data) + 1;
+    }
+    names = g_malloc0(size + sizeof(char *));
+    p = (char *)(names + g_list_length(items) + 1);
+    for (l = items; l; l = l->next) {
+        names[(*num)++] = p;
+        p = stpcpy(p, l->data) + 1;
+    }
+    g_list_free_full(items, g_free);
+    return names;
+}
+
+static void *xs_read(struct qemu_xs_handle *h, xs_transaction_t t,
+                     const char *path, unsigned int *len)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+
+    if (call_fails(h->xen, XEN_QTEST_CALL_XS_READ) ||
+        !xs_ok(xs_impl_read(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t, path,
+                            data))) {
+        return NULL;
+    }
+    if (len) {
+        *len = data->len;
+    }
+    /* Callers count on the NUL that libxenstore adds */
+    g_byte_array_append(data, (const uint8_t *)"", 1);
+    return g_byte_array_free(g_steal_pointer(&data), false);
+}
+
+static bool xs_write(struct qemu_xs_handle *h, xs_transaction_t t,
+                     const char *path, const void *value, unsigned int len)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+
+    if (call_fails(h->xen, XEN_QTEST_CALL_XS_WRITE)) {
+        return false;
+    }
+    g_byte_array_append(data, value, len);
+    return xs_ok(xs_impl_write(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t, path,
+                               data));
+}
+
+static bool xs_create(struct qemu_xs_handle *h, xs_transaction_t t,
+                      unsigned int owner, unsigned int domid,
+                      unsigned int perms, const char *path)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+    GList *list = NULL;
+    int err;
+
+    if (call_fails(h->xen, XEN_QTEST_CALL_XS_WRITE)) {
+        return false;
+    }
+
+    /* Like MKDIR, leave the value of a node that exists */
+    err = xs_impl_read(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t, path, data);
+    if (err == ENOENT) {
+        err = xs_impl_write(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t, path,
+                            data);
+    }
+    if (!xs_ok(err)) {
+        return false;
+    }
+
+    list = g_list_append(list, xs_perm_as_string(XS_PERM_NONE, owner));
+    list = g_list_append(list, xs_perm_as_string(perms, domid));
+    err = xs_impl_set_perms(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t, path,
+                            list);
+    g_list_free_full(list, g_free);
+    return xs_ok(err);
+}
+
+static bool xs_destroy(struct qemu_xs_handle *h, xs_transaction_t t,
+                       const char *path)
+{
+    return !call_fails(h->xen, XEN_QTEST_CALL_XS_WRITE) &&
+        xs_ok(xs_impl_rm(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t, path));
+}
+
+static void xs_watch_fired(void *opaque, const char *path, const char *token)
+{
+    struct qemu_xs_watch *w = opaque;
+    XenQtestWatchEvent *ev = g_new0(XenQtestWatchEvent, 1);
+
+    ev->watch = w;
+    ev->path = g_strdup(path);
+    QSIMPLEQ_INSERT_TAIL(&w->h->events, ev, next);
+    qemu_bh_schedule(w->h->bh);
+}
+
+static void xs_watch_free(struct qemu_xs_watch *w)
+{
+    XenQtestWatchEvent *ev, *next;
+
+    QSIMPLEQ_FOREACH_SAFE(ev, &w->h->events, next, next) {
+        if (ev->watch == w) {
+            QSIMPLEQ_REMOVE(&w->h->events, ev, XenQtestWatchEvent, next);
+            watch_event_free(ev);
+        }
+    }
+    g_free(w->path);
+    g_free(w->token);
+    g_free(w);
+}
+
+static struct qemu_xs_watch *xs_watch(struct qemu_xs_handle *h,
+                                      const char *path, xs_watch_fn fn,
+                                      void *opaque)
+{
+    struct qemu_xs_watch *w;
+    int err;
+
+    if (call_fails(h->xen, XEN_QTEST_CALL_XS_WATCH)) {
+        return NULL;
+    }
+    w = g_new0(struct qemu_xs_watch, 1);
+    w->h = h;
+    w->path = g_strdup(path);
+    w->token = g_strdup_printf("%" PRIu64, h->xen->next_token++);
+    w->fn = fn;
+    w->opaque = opaque;
+
+    err = xs_impl_watch(h->xen->xs, XEN_QTEST_BACKEND_DOMID, path, w->token,
+                        xs_watch_fired, w);
+    if (!xs_ok(err)) {
+        xs_watch_free(w);
+        errno = err;
+        return NULL;
+    }
+    h->nr_watches++;
+    h->xen->alive[XEN_QTEST_XS_WATCHES]++;
+    return w;
+}
+
+static void xs_unwatch(struct qemu_xs_handle *h, struct qemu_xs_watch *w)
+{
+    XenstoreImplState *xs = h->xen->xs;
+    int err;
+
+    err = xs_impl_unwatch(xs, XEN_QTEST_BACKEND_DOMID, w->path, w->token,
+                          xs_watch_fired, w);
+    if (err == ENOENT) {
+        /*
+         * Of several watches on one path, xs_impl_unwatch() finds all but
+         * the first only by an opaque pointer that differs.  The token is
+         * unique, so this cannot remove another's.
+         */
+        err = xs_impl_unwatch(xs, XEN_QTEST_BACKEND_DOMID, w->path,
+                              w->token, xs_watch_fired, NULL);
+    }
+    g_assert(!err);
+    xs_watch_free(w);
+    h->nr_watches--;
+    h->xen->alive[XEN_QTEST_XS_WATCHES]--;
+}
+
+static xs_transaction_t xs_transaction_start(struct qemu_xs_handle *h)
+{
+    xs_transaction_t t = XBT_NULL;
+
+    if (call_fails(h->xen, XEN_QTEST_CALL_XS_TRANSACTION) ||
+        !xs_ok(xs_impl_transaction_start(h->xen->xs, XEN_QTEST_BACKEND_DOMID,
+                                         &t))) {
+        return XBT_NULL;
+    }
+    h->xen->alive[XEN_QTEST_XS_TRANSACTIONS]++;
+    return t;
+}
+
+static bool xs_transaction_end(struct qemu_xs_handle *h, xs_transaction_t t,
+                               bool abort)
+{
+    int err = xs_impl_transaction_end(h->xen->xs, XEN_QTEST_BACKEND_DOMID, t,
+                                      !abort);
+
+    if (err != ENOENT) {
+        h->xen->alive[XEN_QTEST_XS_TRANSACTIONS]--;
+    }
+    return xs_ok(err);
+}
+
+static struct xenstore_backend_ops xen_qtest_xenstore_ops = {
+    .open = xs_open,
+    .close = xs_close,
+    .get_domain_path = xs_get_domain_path,
+    .directory = xs_directory,
+    .read = xs_read,
+    .write = xs_write,
+    .create = xs_create,
+    .destroy = xs_destroy,
+    .watch = xs_watch,
+    .unwatch = xs_unwatch,
+    .transaction_start = xs_transaction_start,
+    .transaction_end = xs_transaction_end,
+};
+
+static void xs_release(XenQtest *s)
+{
+    struct qemu_xs_handle *h;
+
+    QTAILQ_FOREACH(h, &s->xs_handles, next) {
+        qemu_bh_schedule(h->bh);
+    }
+}
+
+/* A node of the domain, as the toolstack makes it when it builds one */
+static void xs_make_node(XenQtest *s, const char *path, const char *value,
+                         unsigned int owner)
+{
+    g_autoptr(GByteArray) data = g_byte_array_new();
+    GList *perms = NULL;
+    int err;
+
+    g_byte_array_append(data, (const uint8_t *)value, strlen(value));
+    err = xs_impl_write(s->xs, XEN_QTEST_BACKEND_DOMID, XBT_NULL, path,
+                        data);
+    g_assert(!err);
+    perms = g_list_append(perms, xs_perm_as_string(XS_PERM_NONE, owner));
+    perms = g_list_append(perms, xs_perm_as_string(XS_PERM_READ,
+                                                   XEN_QTEST_GUEST_DOMID));
+    err = xs_impl_set_perms(s->xs, XEN_QTEST_BACKEND_DOMID, XBT_NULL, path,
+                            perms);
+    g_assert(!err);
+    g_list_free_full(perms, g_free);
+}
+
+/* Commands */
+
+static int command_xenstore(XenQtest *s, XenQtestCommand command)
+{
+    uint8_t *data = memory_region_get_ram_ptr(&s->data);
+    uint32_t domid = s->arg[0];
+    uint32_t len = s->arg[1];
+    g_autoptr(GByteArray) value = g_byte_array_new();
+    g_autofree char *path = NULL;
+    GList *list = NULL, *l;
+    uint8_t *nul, *end;
+    int err;
+
+    nul = len <= XEN_QTEST_DATA_SIZE ? memchr(data, '\0', len) : NULL;
+    if (!nul) {
+        return EINVAL;
+    }
+    path = g_strdup((char *)data);
+    end = data + len;
+
+    switch (command) {
+    case XEN_QTEST_XS_READ:
+        err = xs_impl_read(s->xs, domid, XBT_NULL, path, value);
+        break;
+    case XEN_QTEST_XS_WRITE:
+        g_byte_array_append(value, nul + 1, end - (nul + 1));
+        return xs_impl_write(s->xs, domid, XBT_NULL, path, value);
+    case XEN_QTEST_XS_RM:
+        return xs_impl_rm(s->xs, domid, XBT_NULL, path);
+    case XEN_QTEST_XS_LIST:
+        err = xs_impl_directory(s->xs, domid, XBT_NULL, path, NULL, &list);
+        for (l = list; l; l = l->next) {
+            g_byte_array_append(value, l->data, strlen(l->data) + 1);
+        }
+        g_list_free_full(list, g_free);
+        break;
+    case XEN_QTEST_XS_SET_PERMS:
+        while (++nul < end) {
+            uint8_t *perm = nul;
+
+            nul = memchr(perm, '\0', end - perm);
+            if (!nul) {
+                g_list_free_full(list, g_free);
+                return EINVAL;
+            }
+            list = g_list_append(list, g_strdup((char *)perm));
+        }
+        err = xs_impl_set_perms(s->xs, domid, XBT_NULL, path, list);
+        g_list_free_full(list, g_free);
+        return err;
+    default:
+        g_assert_not_reached();
+    }
+
+    if (!err && value->len > XEN_QTEST_DATA_SIZE) {
+        return E2BIG;
+    }
+    if (!err) {
+        memcpy(data, value->data, value->len);
+        s->length = value->len;
+    }
+    return err;
+}
+
+static int command_grant(XenQtest *s, XenQtestCommand command)
+{
+    XenQtestGrant *grant;
+
+    if (s->arg[0] >= XEN_QTEST_MAX_GRANTS) {
+        return EINVAL;
+    }
+    grant = &s->grants[s->arg[0]];
+
+    switch (command) {
+    case XEN_QTEST_GRANT_SET:
+        grant->gfn = s->arg[1];
+        grant->flags = s->arg[2];
+        return 0;
+    case XEN_QTEST_GRANT_END:
+        if (grant->mapped) {
+            return EBUSY;
+        }
+        grant->flags = 0;
+        return 0;
+    case XEN_QTEST_GRANT_MAPPED:
+        s->length = grant->mapped;
+        return 0;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static int command_run(XenQtest *s, uint32_t command)
+{
+    switch (command) {
+    case XEN_QTEST_XS_READ:
+    case XEN_QTEST_XS_WRITE:
+    case XEN_QTEST_XS_RM:
+    case XEN_QTEST_XS_LIST:
+    case XEN_QTEST_XS_SET_PERMS:
+        return command_xenstore(s, command);
+    case XEN_QTEST_GRANT_SET:
+    case XEN_QTEST_GRANT_END:
+    case XEN_QTEST_GRANT_MAPPED:
+        return command_grant(s, command);
+    case XEN_QTEST_EVTCHN_ALLOC:
+        s->length = evtchn_alloc(s);
+        return s->length ? 0 : ENOSPC;
+    case XEN_QTEST_EVTCHN_CLOSE:
+        if (s->arg[0] >= XEN_QTEST_MAX_PORTS ||
+            !s->ports[s->arg[0]].allocated) {
+            return EINVAL;
+        }
+        s->ports[s->arg[0]].allocated = false;
+        return 0;
+    case XEN_QTEST_FAULT:
+        if (s->arg[0] >= XEN_QTEST_NR_CALLS || (s->arg[1] && !s->arg[2])) {
+            return EINVAL;
+        }
+        s->fault[s->arg[0]] = s->arg[1];
+        s->fault_errno[s->arg[0]] = s->arg[2];
+        return 0;
+    default:
+        return ENOSYS;
+    }
+}
+
+/* What is on its way to a back end, and will be there after a while */
+static uint32_t busy(XenQtest *s)
+{
+    struct qemu_xs_handle *h;
+    uint32_t n = 0;
+    uint32_t port;
+
+    QTAILQ_FOREACH(h, &s->xs_handles, next) {
+        n += !QSIMPLEQ_EMPTY(&h->events);
+    }
+    for (port = 1; port < XEN_QTEST_MAX_PORTS; port++) {
+        n += s->ports[port].bound && evtchn_busy(s->ports[port].bound);
+    }
+    return n;
+}
+
+static uint64_t regs_read(void *opaque, hwaddr addr, unsigned size)
+{
+    XenQtest *s = opaque;
+
+    switch (addr) {
+    case XEN_QTEST_REG_ID:
+        return XEN_QTEST_ID;
+    case XEN_QTEST_REG_STATUS:
+        return s->status;
+    case XEN_QTEST_REG_LENGTH:
+        return s->length;
+    case XEN_QTEST_REG_BUSY:
+        return busy(s);
+    case XEN_QTEST_REG_XS_HOLD:
+        return s->xs_hold;
+    case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
+        return s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4];
+    case XEN_QTEST_REG_ALIVE(0) ... XEN_QTEST_REG_ALIVE(XEN_QTEST_NR_ALIVE) - 1:
+        return s->alive[(addr - XEN_QTEST_REG_ALIVE(0)) / 4];
+    case XEN_QTEST_REG_FAULT(0) ... XEN_QTEST_REG_FAULT(XEN_QTEST_NR_CALLS) - 1:
+        return s->fault[(addr - XEN_QTEST_REG_FAULT(0)) / 4];
+    case XEN_QTEST_REG_CALLS(0) ... XEN_QTEST_REG_CALLS(XEN_QTEST_NR_CALLS) - 1:
+        return s->calls[(addr - XEN_QTEST_REG_CALLS(0)) / 4];
+    default:
+        return 0;
+    }
+}
+
+static void regs_write(void *opaque, hwaddr addr, uint64_t value,
+                       unsigned size)
+{
+    XenQtest *s = opaque;
+
+    switch (addr) {
+    case XEN_QTEST_REG_COMMAND:
+        s->length = 0;
+        s->status = command_run(s, value);
+        trace_xen_qtest_command(value, s->arg[0], s->arg[1], s->arg[2],
+                                s->status);
+        break;
+    case XEN_QTEST_REG_XS_HOLD:
+        s->xs_hold = value;
+        xs_release(s);
+        break;
+    case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
+        s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4] = value;
+        break;
+    }
+}
+
+static const MemoryRegionOps regs_ops = {
+    .read = regs_read,
+    .write = regs_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .impl = { .min_access_size = 4, .max_access_size = 4 },
+};
+
+static uint64_t doorbells_read(void *opaque, hwaddr addr, unsigned size)
+{
+    XenQtest *s = opaque;
+    uint32_t pending = s->ports[addr / 4].pending;
+
+    s->ports[addr / 4].pending = 0;
+    return pending;
+}
+
+static void doorbells_write(void *opaque, hwaddr addr, uint64_t value,
+                            unsigned size)
+{
+    evtchn_to_backend(opaque, addr / 4);
+}
+
+static const MemoryRegionOps doorbells_ops = {
+    .read = doorbells_read,
+    .write = doorbells_write,
+    .endianness = DEVICE_LITTLE_ENDIAN,
+    .impl = { .min_access_size = 4, .max_access_size = 4 },
+};
+
+/* The machine */
+
+static void init_memory(XenQtest *s, MachineState *machine)
+{
+    MemoryRegion *sysmem = get_system_memory();
+
+    if (machine->ram_size > XEN_QTEST_BASE) {
+        error_report("xen-qtest: memory must not reach beyond 0x%x, "
+                     "use a smaller -m", XEN_QTEST_BASE);
+        exit(EXIT_FAILURE);
+    }
+    s->ram_pages = machine->ram_size >> XEN_PAGE_SHIFT;
+
+    /* Shared and with a file: that is how pages are mapped once more */
+    s->ram_fd = qemu_memfd_create("xen-qtest", machine->ram_size, false, 0, 0,
+                                  &error_fatal);
+    memory_region_init_ram_from_fd(&s->ram, NULL, "xen-qtest.ram",
+                                   machine->ram_size, RAM_SHARED, s->ram_fd,
+                                   0, &error_fatal);
+    memory_region_add_subregion(sysmem, 0, &s->ram);
+
+    memory_region_init(&s->window, NULL, "xen-qtest.window",
+                       XEN_QTEST_DATA + XEN_QTEST_DATA_SIZE);
+    memory_region_init_io(&s->regs, NULL, &regs_ops, s, "xen-qtest.regs",
+                          XEN_QTEST_DOORBELLS);
+    memory_region_add_subregion(&s->window, 0, &s->regs);
+    memory_region_init_io(&s->doorbells, NULL, &doorbells_ops, s,
+                          "xen-qtest.doorbells", XEN_QTEST_MAX_PORTS * 4);
+    memory_region_add_subregion(&s->window, XEN_QTEST_DOORBELLS,
+                                &s->doorbells);
+    memory_region_init_ram(&s->data, NULL, "xen-qtest.data",
+                           XEN_QTEST_DATA_SIZE, &error_fatal);
+    memory_region_add_subregion(&s->window, XEN_QTEST_DATA, &s->data);
+    memory_region_add_subregion(sysmem, XEN_QTEST_BASE, &s->window);
+}
+
+static void init_xenstore(XenQtest *s)
+{
+    s->xs = xs_impl_create(XEN_QTEST_GUEST_DOMID);
+    QTAILQ_INIT(&s->xs_handles);
+
+    xs_make_node(s, "/local/domain/0/domid", "0", XEN_QTEST_BACKEND_DOMID);
+    xs_make_node(s, "/local/domain/1", "", XEN_QTEST_BACKEND_DOMID);
+    xs_make_node(s, "/local/domain/1/domid", "1", XEN_QTEST_BACKEND_DOMID);
+    xs_make_node(s, "/local/domain/1/device", "", XEN_QTEST_BACKEND_DOMID);
+    xs_make_node(s, "/local/domain/1/data", "", XEN_QTEST_GUEST_DOMID);
+}
+
+static void xen_qtest_init(MachineState *machine)
+{
+    XenQtest *s;
+    NICInfo *nic;
+    Object *cpu;
+
+    if (!qtest_enabled()) {
+        error_report("xen-qtest: this machine has no processor that runs; it "
+                     "serves tests, with -accel qtest. For a guest of Xen "
+                     "use -machine xenpv or xenfv with -accel xen");
+        exit(EXIT_FAILURE);
+    }
+
+    s = g_new0(XenQtest, 1);
+    xen_qtest = s;
+    s->grants = g_new0(XenQtestGrant, XEN_QTEST_MAX_GRANTS);
+    s->ports = g_new0(XenQtestPort, XEN_QTEST_MAX_PORTS);
+    s->maps = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    s->foreign_maps = g_hash_table_new(NULL, NULL);
+
+    /* qtest reads and writes memory as the first processor sees it */
+    cpu = object_new(machine->cpu_type);
+    object_property_set_uint(cpu, "apic-id", 0, &error_fatal);
+    qdev_realize(DEVICE(cpu), NULL, &error_fatal);
+
+    init_memory(s, machine);
+    init_xenstore(s);
+
+    xen_domid = XEN_QTEST_GUEST_DOMID;
+    xen_mode = XEN_EMULATE;
+    xen_evtchn_ops = &xen_qtest_evtchn_ops;
+    xen_gnttab_ops = &xen_qtest_gnttab_ops;
+    xen_foreignmem_ops = &xen_qtest_foreignmem_ops;
+    xen_xenstore_ops = &xen_qtest_xenstore_ops;
+
+    /*
+     * Take the default network card away from xen_bus_init(): QEMU frees
+     * its peer before the card's own exit handler runs.
+     */
+    while ((nic = qemu_find_nic_info("none", true, NULL))) {
+        nic->instantiated = true;
+    }
+    xen_bus_init();
+}
+
+static void xen_qtest_machine_init(MachineClass *mc)
+{
+    mc->desc = "Xen back ends without Xen, for tests";
+    mc->init = xen_qtest_init;
+    mc->max_cpus = 1;
+    mc->default_cpu_type = X86_CPU_TYPE_NAME("486");
+    mc->default_ram_size = 256 * MiB;
+    mc->no_serial = 1;
+    mc->no_parallel = 1;
+    mc->no_floppy = 1;
+    mc->no_cdrom = 1;
+}
+
+DEFINE_MACHINE(TYPE_XEN_QTEST_MACHINE, xen_qtest_machine_init)
