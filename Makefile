@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Enters the Debian 13 build root, where meson does the work: see "make help"
+# and docs/devel/building.rst.
+
+SUITE =
+PREFIX = /usr/local
+DESTDIR =
+QEMU_SRC =
+LINUX_SRC =
+export QEMU_SRC LINUX_SRC
+
+root = scripts/buildroot
+suites = $(or $(SUITE),unit qtest nested style)
+
+# Trees of the user's own appear in the root at these places.
+options = -Dqemu_src=$(if $(QEMU_SRC),/user/)qemu \
+          -Dlinux_src=$(if $(LINUX_SRC),/user/)linux
+# The trees under the images are made by the host, before the root is entered.
+bases = -Ddom0_base=$$($(root) base dom0) -Dguest_base=$$($(root) base guest)
+
+help:
+	@echo 'make help       this list'
+	@echo 'make demo       show a Xen guest on a nested machine: build/demo/'
+	@echo 'make check      run every test (SUITE=unit, qtest, nested or style: one kind)'
+	@echo 'make check-all  the slow ones, too: sanitizers, other versions of QEMU'
+	@echo 'make qemu       build QEMU alone: build/qemu/qemu-system-x86_64'
+	@echo 'make kernel     build the dom0 kernel alone: build/kernel/'
+	@echo 'make install    install the QEMU for a Debian 13 Xen host, beside its own'
+	@echo '                (DESTDIR=, PREFIX=$(PREFIX))'
+	@echo 'make shell      a shell in the build root'
+	@echo 'make clean      remove what was built in this checkout: build/'
+	@echo 'make distclean  remove the caches, too'
+	@echo
+	@echo 'QEMU_SRC=DIR, LINUX_SRC=DIR: build from a source tree of your own.'
+
+prepare:
+	@$(root) prepare
+
+qemu kernel: prepare
+	@$(root) run scripts/build $(options) $@.stamp
+
+check: prepare
+	@$(if $(filter nested,$(suites)),bases="$(bases)" &&) \
+	$(root) run scripts/build $(options) $$bases check $(suites)
+
+shell: prepare
+	@$(root) run bash
+
+clean:
+	rm -rf build
+
+distclean: clean
+	$(root) clean
+
+.PHONY: help prepare qemu kernel check shell clean distclean

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What one QEMU needs to be the nested machine, the subject of the qtests and
+# the device model in dom0. The Xen back ends come with --enable-xen.
+
+# The outer machine
+CONFIG_Q35=y
+CONFIG_AMD_IOMMU=y
+CONFIG_ISA_DEBUG=y
+CONFIG_PCIE_PORT=y
+CONFIG_VIRTIO_PCI=y
+CONFIG_VIRTIO_9P=y
+CONFIG_VIRTIO_BLK=y
+CONFIG_VIRTIO_GPU=y
+CONFIG_VIRTIO_NET=y
+CONFIG_VIRTIO_RNG=y
+CONFIG_VIRTIO_SERIAL=y
