@@ -1,0 +1,510 @@
+/*
+ * Xen PV display backend: memory
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qapi/error.h"
+#include "standard-headers/drm/drm_fourcc.h"
+#include "xen-vdispl-buffer.h"
+#include "trace.h"
+
+/* A grant table handle that lives as long as anything is mapped through it. */
+typedef struct XenVDisplGrants {
+    xengnttab_handle *xgt;
+    domid_t domid;
+    uint64_t mapped;
+    unsigned int refs;
+} XenVDisplGrants;
+
+typedef struct XenVDisplDbuf {
+    XenVDisplBuffers *bufs;
+    uint64_t cookie;
+    uint32_t stride;
+    uint32_t data_ofs;
+    unsigned int fbs;
+    XenVDisplMemory *mem;       /* NULL once destroyed */
+    XenVDisplMemory *lingering; /* destroyed, but someone still reads */
+} XenVDisplDbuf;
+
+/* Pages of the guest, mapped for reading. */
+struct XenVDisplMemory {
+    XenVDisplGrants *grants;
+    void *addr;
+    uint32_t *grant_refs;
+    uint32_t nr_pages;
+    unsigned int refs;
+    XenVDisplDbuf *dying;
+};
+
+struct XenVDisplBuffers {
+    XenVDisplGrants *grants;
+    uint64_t max_mapped;
+    uint32_t max_buffers;
+    GHashTable *dbufs;
+    GHashTable *fbs;
+    XenVDisplUnmapped *unmapped;
+    void *opaque;
+};
+
+/* The formats that xen-drm-front offers, and no other. DRM is little endian. */
+static const XenVDisplFormat formats[] = {
+    { DRM_FORMAT_XRGB8888, PIXMAN_LE_x8r8g8b8, 4 },
+    { DRM_FORMAT_ARGB8888, PIXMAN_LE_x8r8g8b8, 4 },
+    { DRM_FORMAT_RGB888, PIXMAN_LE_r8g8b8, 3 },
+#if !HOST_BIG_ENDIAN
+    { DRM_FORMAT_RGB565, PIXMAN_r5g6b5, 2 },
+    { DRM_FORMAT_XRGB1555, PIXMAN_x1r5g5b5, 2 },
+    { DRM_FORMAT_ARGB1555, PIXMAN_x1r5g5b5, 2 },
+    { DRM_FORMAT_XRGB4444, PIXMAN_x4r4g4b4, 2 },
+    { DRM_FORMAT_ARGB4444, PIXMAN_x4r4g4b4, 2 },
+    { DRM_FORMAT_YUYV, PIXMAN_yuy2, 2 },
+#endif
+};
+
+static const XenVDisplFormat *xen_vdispl_format(uint32_t fourcc)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+        if (formats[i].fourcc == fourcc) {
+            return &formats[i];
+        }
+    }
+    return NULL;
+}
+
+static void xen_vdispl_grants_unref(XenVDisplGrants *grants)
+{
+    if (--grants->refs) {
+        return;
+    }
+    qemu_xen_gnttab_close(grants->xgt);
+    g_free(grants);
+}
+
+/*
+ * Reads a grant directory. Each page of it is mapped alone and copied once,
+ * so what is checked is what is used. The chain is followed only as far as
+ * the entries need; a page that comes twice is a loop.
+ *
+ * Returns: nr references, which the caller frees, or NULL.
+ */
+static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
+                                           grant_ref_t first, uint32_t nr,
+                                           Error **errp)
+{
+    g_autofree uint32_t *refs = g_new(uint32_t, nr);
+    uint32_t nr_dirs = DIV_ROUND_UP(nr, XENDISPL_DIR_ENTRIES);
+    g_autofree grant_ref_t *seen = g_new(grant_ref_t, nr_dirs);
+    grant_ref_t dir = first;
+
+    for (uint32_t i = 0; i < nr_dirs; i++) {
+        uint32_t done = i * XENDISPL_DIR_ENTRIES;
+        uint32_t count = MIN(nr - done, XENDISPL_DIR_ENTRIES);
+        struct xendispl_page_directory *page;
+        grant_ref_t next;
+
+        if (!dir) {
+            error_setg(errp, "grant directory ends after %u of %u pages",
+                       done, nr);
+            return NULL;
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (seen[j] == dir) {
+                error_setg(errp, "grant directory loops at reference %u", dir);
+                return NULL;
+            }
+        }
+        seen[i] = dir;
+
+        page = qemu_xen_gnttab_map_refs(grants->xgt, 1, grants->domid, &dir,
+                                        PROT_READ);
+        if (!page) {
+            error_setg_errno(errp, errno,
+                             "cannot map grant directory page, reference %u",
+                             dir);
+            return NULL;
+        }
+        next = qatomic_read(&page->gref_dir_next_page);
+        memcpy(&refs[done], page->gref, count * sizeof(*refs));
+        qemu_xen_gnttab_unmap(grants->xgt, page, &dir, 1);
+
+        dir = next;
+    }
+
+    for (uint32_t i = 0; i < nr; i++) {
+        if (!refs[i]) {
+            error_setg(errp, "grant directory has no page %u of %u", i, nr);
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&refs);
+}
+
+static XenVDisplMemory *xen_vdispl_memory_map(XenVDisplGrants *grants,
+                                              grant_ref_t directory,
+                                              uint32_t nr_pages, Error **errp)
+{
+    g_autofree uint32_t *refs = NULL;
+    XenVDisplMemory *mem;
+    void *addr;
+
+    refs = xen_vdispl_read_directory(grants, directory, nr_pages, errp);
+    if (!refs) {
+        return NULL;
+    }
+
+    addr = qemu_xen_gnttab_map_refs(grants->xgt, nr_pages, grants->domid, refs,
+                                    PROT_READ);
+    if (!addr) {
+        error_setg_errno(errp, errno, "cannot map %u granted pages", nr_pages);
+        return NULL;
+    }
+
+    mem = g_new0(XenVDisplMemory, 1);
+    mem->grants = grants;
+    mem->addr = addr;
+    mem->grant_refs = g_steal_pointer(&refs);
+    mem->nr_pages = nr_pages;
+    mem->refs = 1;
+    grants->mapped += (uint64_t)nr_pages * XEN_PAGE_SIZE;
+    grants->refs++;
+    trace_xen_vdispl_map(grants->domid, addr, nr_pages);
+    return mem;
+}
+
+static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
+{
+    XenVDisplGrants *grants = mem->grants;
+    XenVDisplDbuf *dbuf = mem->dying;
+
+    if (--mem->refs) {
+        return;
+    }
+
+    trace_xen_vdispl_unmap(grants->domid, mem->addr, mem->nr_pages);
+    qemu_xen_gnttab_unmap(grants->xgt, mem->addr, mem->grant_refs,
+                          mem->nr_pages);
+    grants->mapped -= (uint64_t)mem->nr_pages * XEN_PAGE_SIZE;
+    g_free(mem->grant_refs);
+    g_free(mem);
+    xen_vdispl_grants_unref(grants);
+
+    if (dbuf) {
+        XenVDisplBuffers *bufs = dbuf->bufs;
+        uint64_t cookie = dbuf->cookie;
+
+        dbuf->lingering = NULL;
+        g_hash_table_remove(bufs->dbufs, &cookie);
+        bufs->unmapped(bufs->opaque, cookie);
+    }
+}
+
+XenVDisplFb *xen_vdispl_fb_ref(XenVDisplFb *fb)
+{
+    fb->refs++;
+    return fb;
+}
+
+void xen_vdispl_fb_unref(XenVDisplFb *fb)
+{
+    XenVDisplMemory *mem = fb->mem;
+
+    if (--fb->refs) {
+        return;
+    }
+    g_free(fb);
+    xen_vdispl_memory_unref(mem);
+}
+
+static void xen_vdispl_dbuf_free(void *opaque)
+{
+    XenVDisplDbuf *dbuf = opaque;
+
+    if (dbuf->mem) {
+        xen_vdispl_memory_unref(dbuf->mem);
+    }
+    if (dbuf->lingering) {
+        dbuf->lingering->dying = NULL;
+    }
+    g_free(dbuf);
+}
+
+static void xen_vdispl_fb_drop(void *opaque)
+{
+    xen_vdispl_fb_unref(opaque);
+}
+
+XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, uint64_t max_mapped,
+                                         uint32_t max_buffers,
+                                         XenVDisplUnmapped *unmapped,
+                                         void *opaque, Error **errp)
+{
+    xengnttab_handle *xgt = qemu_xen_gnttab_open();
+    XenVDisplBuffers *bufs;
+
+    if (!xgt) {
+        error_setg_errno(errp, errno, "cannot open the grant table");
+        return NULL;
+    }
+
+    bufs = g_new0(XenVDisplBuffers, 1);
+    bufs->grants = g_new0(XenVDisplGrants, 1);
+    bufs->grants->xgt = xgt;
+    bufs->grants->domid = domid;
+    bufs->grants->refs = 1;
+    bufs->max_mapped = max_mapped;
+    bufs->max_buffers = max_buffers;
+    bufs->unmapped = unmapped;
+    bufs->opaque = opaque;
+    bufs->dbufs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
+                                        xen_vdispl_dbuf_free);
+    bufs->fbs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
+                                      xen_vdispl_fb_drop);
+    return bufs;
+}
+
+void xen_vdispl_buffers_free(XenVDisplBuffers *bufs)
+{
+    if (!bufs) {
+        return;
+    }
+    g_hash_table_destroy(bufs->fbs);
+    g_hash_table_destroy(bufs->dbufs);
+    xen_vdispl_grants_unref(bufs->grants);
+    g_free(bufs);
+}
+
+uint64_t xen_vdispl_buffers_mapped(const XenVDisplBuffers *bufs)
+{
+    return bufs ? bufs->grants->mapped : 0;
+}
+
+int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
+                           const struct xendispl_dbuf_create_req *req,
+                           Error **errp)
+{
+    uint64_t nr_pages = DIV_ROUND_UP((uint64_t)req->buffer_sz, XEN_PAGE_SIZE);
+    uint64_t size = nr_pages * XEN_PAGE_SIZE;
+    /* A buffer that the guest imported comes without its geometry. */
+    bool has_geometry = req->width || req->height || req->bpp;
+    uint32_t stride = 0;
+    XenVDisplMemory *mem;
+    XenVDisplDbuf *dbuf;
+
+    if (!req->dbuf_cookie) {
+        error_setg(errp, "display buffer cookie 0 is invalid");
+        return -XEN_EINVAL;
+    }
+    if (g_hash_table_contains(bufs->dbufs, &req->dbuf_cookie)) {
+        error_setg(errp, "display buffer 0x%" PRIx64 " exists",
+                   req->dbuf_cookie);
+        return -XEN_EEXIST;
+    }
+    if (!req->buffer_sz) {
+        error_setg(errp, "display buffer 0x%" PRIx64 " has no size",
+                   req->dbuf_cookie);
+        return -XEN_EINVAL;
+    }
+    if (has_geometry) {
+        if (!req->width || req->width > XEN_VDISPL_MAX_DIM ||
+            !req->height || req->height > XEN_VDISPL_MAX_DIM ||
+            !req->bpp || req->bpp > 64) {
+            error_setg(errp, "no display buffer can be %ux%u, %u bpp",
+                       req->width, req->height, req->bpp);
+            return -XEN_EINVAL;
+        }
+        stride = DIV_ROUND_UP(req->width * req->bpp, 8);
+    }
+    if (req->data_ofs + (uint64_t)stride * req->height > size) {
+        error_setg(errp, "%ux%u, %u bpp at offset %u do not fit in %u octets",
+                   req->width, req->height, req->bpp, req->data_ofs,
+                   req->buffer_sz);
+        return -XEN_EINVAL;
+    }
+    if (g_hash_table_size(bufs->dbufs) >= bufs->max_buffers) {
+        error_setg(errp, "the guest has %u display buffers, the limit "
+                   "(property max-buffers)", bufs->max_buffers);
+        return -XEN_ENOMEM;
+    }
+    if (bufs->grants->mapped + size > bufs->max_mapped) {
+        error_setg(errp, "%" PRIu64 " octets more than the %" PRIu64
+                   " mapped would pass the limit of %" PRIu64
+                   " (property max-mapped)", size, bufs->grants->mapped,
+                   bufs->max_mapped);
+        return -XEN_ENOMEM;
+    }
+
+    mem = xen_vdispl_memory_map(bufs->grants, req->gref_directory, nr_pages,
+                                errp);
+    if (!mem) {
+        return -XEN_EINVAL;
+    }
+
+    dbuf = g_new0(XenVDisplDbuf, 1);
+    dbuf->bufs = bufs;
+    dbuf->cookie = req->dbuf_cookie;
+    dbuf->stride = stride;
+    dbuf->data_ofs = req->data_ofs;
+    dbuf->mem = mem;
+    g_hash_table_insert(bufs->dbufs, &dbuf->cookie, dbuf);
+    return 0;
+}
+
+static XenVDisplDbuf *xen_vdispl_dbuf_lookup(XenVDisplBuffers *bufs,
+                                             uint64_t dbuf_cookie,
+                                             Error **errp)
+{
+    XenVDisplDbuf *dbuf = g_hash_table_lookup(bufs->dbufs, &dbuf_cookie);
+
+    if (!dbuf || !dbuf->mem) {
+        error_setg(errp, "no display buffer 0x%" PRIx64, dbuf_cookie);
+        return NULL;
+    }
+    return dbuf;
+}
+
+int xen_vdispl_dbuf_destroy(XenVDisplBuffers *bufs, uint64_t dbuf_cookie,
+                            Error **errp)
+{
+    XenVDisplDbuf *dbuf = xen_vdispl_dbuf_lookup(bufs, dbuf_cookie, errp);
+    XenVDisplMemory *mem;
+
+    if (!dbuf) {
+        return -XEN_ENOENT;
+    }
+    if (dbuf->fbs) {
+        error_setg(errp, "display buffer 0x%" PRIx64
+                   " has %u framebuffers attached", dbuf_cookie, dbuf->fbs);
+        return -XEN_EBUSY;
+    }
+
+    mem = dbuf->mem;
+    if (mem->refs == 1) {
+        g_hash_table_remove(bufs->dbufs, &dbuf_cookie);
+        return 0;
+    }
+
+    dbuf->mem = NULL;
+    dbuf->lingering = mem;
+    mem->dying = dbuf;
+    xen_vdispl_memory_unref(mem);
+    return 1;
+}
+
+int xen_vdispl_fb_attach(XenVDisplBuffers *bufs,
+                         const struct xendispl_fb_attach_req *req,
+                         Error **errp)
+{
+    const XenVDisplFormat *format = xen_vdispl_format(req->pixel_format);
+    XenVDisplDbuf *dbuf;
+    uint32_t row, stride;
+    XenVDisplFb *fb;
+
+    if (!req->fb_cookie) {
+        error_setg(errp, "framebuffer cookie 0 is invalid");
+        return -XEN_EINVAL;
+    }
+    if (g_hash_table_contains(bufs->fbs, &req->fb_cookie)) {
+        error_setg(errp, "framebuffer 0x%" PRIx64 " exists", req->fb_cookie);
+        return -XEN_EEXIST;
+    }
+    dbuf = xen_vdispl_dbuf_lookup(bufs, req->dbuf_cookie, errp);
+    if (!dbuf) {
+        return -XEN_ENOENT;
+    }
+    if (!format) {
+        error_setg(errp, "pixel format 0x%08x is not supported",
+                   req->pixel_format);
+        return -XEN_EINVAL;
+    }
+    if (!req->width || req->width > XEN_VDISPL_MAX_DIM ||
+        !req->height || req->height > XEN_VDISPL_MAX_DIM) {
+        error_setg(errp, "no framebuffer can be %ux%u", req->width,
+                   req->height);
+        return -XEN_EINVAL;
+    }
+    row = req->width * format->cpp;
+    stride = dbuf->stride ?: row;
+    if (row > stride ||
+        dbuf->data_ofs + (uint64_t)stride * (req->height - 1) + row >
+        (uint64_t)dbuf->mem->nr_pages * XEN_PAGE_SIZE) {
+        error_setg(errp, "a framebuffer of %ux%u, %u octets a pixel, "
+                   "is too large for display buffer 0x%" PRIx64, req->width,
+                   req->height, format->cpp, req->dbuf_cookie);
+        return -XEN_EINVAL;
+    }
+    if (g_hash_table_size(bufs->fbs) >= bufs->max_buffers) {
+        error_setg(errp, "the guest has %u framebuffers, the limit "
+                   "(property max-buffers)", bufs->max_buffers);
+        return -XEN_ENOMEM;
+    }
+
+    fb = g_new0(XenVDisplFb, 1);
+    fb->fb_cookie = req->fb_cookie;
+    fb->dbuf_cookie = req->dbuf_cookie;
+    fb->width = req->width;
+    fb->height = req->height;
+    fb->stride = stride;
+    fb->format = format;
+    fb->data = (uint8_t *)dbuf->mem->addr + dbuf->data_ofs;
+    fb->mem = dbuf->mem;
+    fb->refs = 1;
+    dbuf->mem->refs++;
+    dbuf->fbs++;
+    g_hash_table_insert(bufs->fbs, &fb->fb_cookie, fb);
+    return 0;
+}
+
+int xen_vdispl_fb_detach(XenVDisplBuffers *bufs, uint64_t fb_cookie,
+                         Error **errp)
+{
+    XenVDisplFb *fb = xen_vdispl_fb_lookup(bufs, fb_cookie);
+    XenVDisplDbuf *dbuf;
+
+    if (!fb) {
+        error_setg(errp, "no framebuffer 0x%" PRIx64, fb_cookie);
+        return -XEN_ENOENT;
+    }
+    /* An attached framebuffer keeps its display buffer from destruction. */
+    dbuf = g_hash_table_lookup(bufs->dbufs, &fb->dbuf_cookie);
+    dbuf->fbs--;
+    g_hash_table_remove(bufs->fbs, &fb_cookie);
+    return 0;
+}
+
+XenVDisplFb *xen_vdispl_fb_lookup(XenVDisplBuffers *bufs, uint64_t fb_cookie)
+{
+    return g_hash_table_lookup(bufs->fbs, &fb_cookie);
+}
+
+int xen_vdispl_buffers_write(XenVDisplBuffers *bufs,
+                             grant_ref_t gref_directory, uint32_t buffer_sz,
+                             const void *data, size_t len, Error **errp)
+{
+    XenVDisplGrants *grants = bufs->grants;
+    uint32_t nr_pages = DIV_ROUND_UP(len, XEN_PAGE_SIZE);
+    g_autofree uint32_t *refs = NULL;
+    void *addr;
+
+    if (len > buffer_sz) {
+        error_setg(errp, "%zu octets do not fit in the guest's buffer of %u",
+                   len, buffer_sz);
+        return -XEN_EINVAL;
+    }
+    refs = xen_vdispl_read_directory(grants, gref_directory, nr_pages, errp);
+    if (!refs) {
+        return -XEN_EINVAL;
+    }
+    addr = qemu_xen_gnttab_map_refs(grants->xgt, nr_pages, grants->domid, refs,
+                                    PROT_READ | PROT_WRITE);
+    if (!addr) {
+        error_setg_errno(errp, errno, "cannot map %u granted pages to write",
+                         nr_pages);
+        return -XEN_EINVAL;
+    }
+    memcpy(addr, data, len);
+    qemu_xen_gnttab_unmap(grants->xgt, addr, refs, nr_pages);
+    return 0;
+}

@@ -1,0 +1,459 @@
+/*
+ * Xen PV display backend: a connector's screen
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "hw/display/edid.h"
+#include "hw/xen/xen-vdispl-compat.h"
+#include "xen-vdispl-head.h"
+#include "xen-vdispl-screens.h"
+#include "trace.h"
+
+typedef enum XenVDisplFlip {
+    FLIP_NONE,
+    FLIP_QUEUED,    /* waits for the next refresh */
+    FLIP_RELEASING, /* is shown, but someone still reads the buffer before */
+    FLIP_UNSENT,    /* is complete, but the guest cannot be told yet */
+} XenVDisplFlip;
+
+/*
+ * A framebuffer on its way to the viewers without a copy. Lives as long as the
+ * pixman image over the guest's memory, that is, until the last viewer has let
+ * go. The head is set while it cares about that moment.
+ */
+typedef struct XenVDisplScanout {
+    XenVDisplHead *head;
+    XenVDisplFb *fb;
+} XenVDisplScanout;
+
+struct XenVDisplHead {
+    QemuConsole *con;
+    uint32_t index;
+    /* The connector: what xenstore says, and what the last EDID promised. */
+    uint32_t width, height;
+    uint32_t max_width, max_height;
+    /* What the viewer would like, or 0. */
+    uint32_t viewer_width, viewer_height;
+    uint32_t refresh_rate;
+
+    /* The visible part of a framebuffer, by SET_CONFIG. */
+    bool enabled;
+    uint32_t x, y, visible_width, visible_height;
+
+    /* What is shown: either scanout or shadow is set, or nothing is. */
+    XenVDisplFb *fb;
+    XenVDisplScanout *scanout;
+    pixman_image_t *shadow;
+
+    XenVDisplFlip flip;
+    XenVDisplFb *flip_fb;
+    uint64_t flip_cookie;
+    XenVDisplScanout *releasing;
+    QEMUTimer *timer;
+    XenVDisplFlipDone *flip_done;
+    void *opaque;
+
+    uint64_t flips;
+    uint64_t bytes_copied;
+    int64_t rate_since, last_flip;
+    uint32_t rate_flips, rate;
+};
+
+/* The next of the moments that are a refresh apart. */
+static void xen_vdispl_head_await_refresh(XenVDisplHead *head)
+{
+    int64_t period = NANOSECONDS_PER_SECOND / head->refresh_rate;
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+
+    timer_mod(head->timer, (now / period + 1) * period);
+}
+
+static void xen_vdispl_head_count_flip(XenVDisplHead *head)
+{
+    int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+    int64_t elapsed = now - head->rate_since;
+
+    head->flips++;
+    head->rate_flips++;
+    head->last_flip = now;
+    if (elapsed >= NANOSECONDS_PER_SECOND) {
+        /* After a pause the time before the first flip is not counted. */
+        head->rate = elapsed < 2 * NANOSECONDS_PER_SECOND ?
+            (head->rate_flips * NANOSECONDS_PER_SECOND + elapsed / 2) /
+            elapsed : 0;
+        head->rate_flips = 0;
+        head->rate_since = now;
+    }
+}
+
+static void xen_vdispl_head_finish_flip(XenVDisplHead *head)
+{
+    if (head->flip_done(head->opaque, head->flip_cookie)) {
+        head->flip = FLIP_NONE;
+        xen_vdispl_head_count_flip(head);
+    } else {
+        head->flip = FLIP_UNSENT;
+        xen_vdispl_head_await_refresh(head);
+    }
+}
+
+static void xen_vdispl_scanout_released(pixman_image_t *image, void *opaque)
+{
+    XenVDisplScanout *scanout = opaque;
+    XenVDisplHead *head = scanout->head;
+
+    if (head && head->releasing == scanout) {
+        head->releasing = NULL;
+        if (head->flip == FLIP_RELEASING) {
+            xen_vdispl_head_finish_flip(head);
+        }
+    }
+    xen_vdispl_fb_unref(scanout->fb);
+    g_free(scanout);
+}
+
+/*
+ * Converts what no display surface can carry, row by row through a line that
+ * is aligned as pixman wants it.
+ */
+static void xen_vdispl_head_convert(XenVDisplHead *head)
+{
+    const XenVDisplFb *fb = head->fb;
+    uint32_t width = head->visible_width;
+    size_t row = (size_t)width * fb->format->cpp;
+    size_t stride = ROUND_UP(row, sizeof(uint32_t));
+    const uint8_t *data = fb->data + (size_t)head->y * fb->stride +
+        (size_t)head->x * fb->format->cpp;
+    g_autofree uint32_t *line = g_malloc0(stride);
+    pixman_image_t *src = pixman_image_create_bits(fb->format->pixman, width,
+                                                   1, line, stride);
+
+    for (uint32_t y = 0; y < head->visible_height; y++) {
+        memcpy(line, data + (size_t)y * fb->stride, row);
+        pixman_image_composite(PIXMAN_OP_SRC, src, NULL, head->shadow,
+                               0, 0, 0, 0, 0, y, width, 1);
+    }
+    pixman_image_unref(src);
+    head->bytes_copied += (uint64_t)width * head->visible_height *
+        sizeof(uint32_t);
+}
+
+/* The visible part of the framebuffer as it is, or NULL when it cannot be. */
+static pixman_image_t *xen_vdispl_head_wrap(XenVDisplHead *head,
+                                            XenVDisplFb *fb)
+{
+    const uint8_t *data = fb->data + (size_t)head->y * fb->stride +
+        (size_t)head->x * fb->format->cpp;
+    XenVDisplScanout *scanout;
+    pixman_image_t *image;
+
+    /* Without a viewer dpy_gfx_check_format() agrees to everything. */
+    if (!QEMU_PTR_IS_ALIGNED(data, sizeof(uint32_t)) ||
+        !QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) ||
+        !qemu_pixman_check_format(NULL, fb->format->pixman) ||
+        !dpy_gfx_check_format(head->con, fb->format->pixman)) {
+        return NULL;
+    }
+
+    /* Viewers only read, and the memory is mapped read-only. */
+    image = pixman_image_create_bits_no_clear(fb->format->pixman,
+                                              head->visible_width,
+                                              head->visible_height,
+                                              (uint32_t *)data, fb->stride);
+    if (!image) {
+        return NULL;
+    }
+    scanout = g_new0(XenVDisplScanout, 1);
+    scanout->head = head;
+    scanout->fb = xen_vdispl_fb_ref(fb);
+    pixman_image_set_destroy_function(image, xen_vdispl_scanout_released,
+                                      scanout);
+    head->scanout = scanout;
+    return image;
+}
+
+static void xen_vdispl_head_show_shadow(XenVDisplHead *head)
+{
+    DisplaySurface *surface;
+
+    if (head->shadow &&
+        pixman_image_get_width(head->shadow) == head->visible_width &&
+        pixman_image_get_height(head->shadow) == head->visible_height) {
+        return;
+    }
+    g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
+    surface = qemu_create_displaysurface(head->visible_width,
+                                         head->visible_height);
+    head->shadow = pixman_image_ref(surface->image);
+    dpy_gfx_replace_surface(head->con, surface);
+}
+
+static const char *xen_vdispl_head_path(const XenVDisplHead *head)
+{
+    return head->scanout ? "mapped" : head->shadow ? "converted" : "none";
+}
+
+/*
+ * Puts @fb on the console, or nothing. A queued page flip ends with this: it
+ * is complete when the framebuffer before is no longer read.
+ */
+static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
+{
+    XenVDisplScanout *old = g_steal_pointer(&head->scanout);
+    XenVDisplFb *old_fb = head->fb;
+    bool flipping = head->flip == FLIP_QUEUED;
+    pixman_image_t *image;
+
+    if (flipping) {
+        head->releasing = old;
+    } else if (old) {
+        old->head = NULL;
+    }
+
+    head->fb = fb ? xen_vdispl_fb_ref(fb) : NULL;
+    if (!fb) {
+        g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
+        dpy_gfx_replace_surface(head->con, NULL);
+    } else if ((image = xen_vdispl_head_wrap(head, fb))) {
+        g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
+        dpy_gfx_replace_surface(head->con,
+                                qemu_create_displaysurface_pixman(image));
+        qemu_pixman_image_unref(image);
+        dpy_gfx_update_full(head->con);
+    } else {
+        xen_vdispl_head_show_shadow(head);
+        xen_vdispl_head_convert(head);
+        dpy_gfx_update_full(head->con);
+    }
+    if (old_fb) {
+        xen_vdispl_fb_unref(old_fb);
+    }
+    trace_xen_vdispl_show(head->index, fb ? fb->fb_cookie : 0,
+                          fb ? head->visible_width : 0,
+                          fb ? head->visible_height : 0,
+                          xen_vdispl_head_path(head));
+
+    if (flipping) {
+        g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
+        head->flip = FLIP_RELEASING;
+        if (!head->releasing) {
+            xen_vdispl_head_finish_flip(head);
+        }
+    }
+}
+
+static void xen_vdispl_head_refresh(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    switch (head->flip) {
+    case FLIP_QUEUED:
+        xen_vdispl_head_show(head, head->flip_fb);
+        break;
+    case FLIP_UNSENT:
+        xen_vdispl_head_finish_flip(head);
+        break;
+    default:
+        break;
+    }
+}
+
+/* True when the visible part lies within the framebuffer. */
+static bool xen_vdispl_head_fits(const XenVDisplHead *head,
+                                 const XenVDisplFb *fb)
+{
+    return head->x + (uint64_t)head->visible_width <= fb->width &&
+           head->y + (uint64_t)head->visible_height <= fb->height;
+}
+
+int xen_vdispl_head_set_config(XenVDisplHead *head,
+                               const struct xendispl_set_config_req *req,
+                               XenVDisplFb *fb, Error **errp)
+{
+    if (!fb) {
+        head->enabled = false;
+        xen_vdispl_head_show(head, NULL);
+        return 0;
+    }
+
+    /*
+     * The protocol bounds the four by the connector, the Linux frontend sends
+     * the framebuffer's size: two connectors may show parts of a larger one.
+     * So they are bound by the framebuffer, and what of it can be seen by the
+     * connector.
+     */
+    if (!req->width || req->width > fb->width || req->x >= req->width ||
+        !req->height || req->height > fb->height || req->y >= req->height) {
+        error_setg(errp, "%ux%u at %u,%u is not within the framebuffer of "
+                   "%ux%u", req->width, req->height, req->x, req->y,
+                   fb->width, fb->height);
+        return -XEN_EINVAL;
+    }
+    if (req->bpp != fb->format->cpp * 8) {
+        error_setg(errp, "%u bits a pixel, but the framebuffer has %u",
+                   req->bpp, fb->format->cpp * 8);
+        return -XEN_EINVAL;
+    }
+
+    head->enabled = true;
+    head->x = req->x;
+    head->y = req->y;
+    head->visible_width = MIN(req->width - req->x, head->max_width);
+    head->visible_height = MIN(req->height - req->y, head->max_height);
+    xen_vdispl_head_show(head, fb);
+    return 0;
+}
+
+int xen_vdispl_head_page_flip(XenVDisplHead *head, XenVDisplFb *fb,
+                              Error **errp)
+{
+    if (!head->enabled) {
+        error_setg(errp, "page flip on a connector that is not configured");
+        return -XEN_EINVAL;
+    }
+    if (!xen_vdispl_head_fits(head, fb)) {
+        error_setg(errp, "%ux%u at %u,%u is not within the framebuffer of "
+                   "%ux%u", head->visible_width, head->visible_height,
+                   head->x, head->y, fb->width, fb->height);
+        return -XEN_EINVAL;
+    }
+    if (head->flip != FLIP_NONE) {
+        error_setg(errp, "the page flip before is not complete");
+        return -XEN_EBUSY;
+    }
+
+    head->flip = FLIP_QUEUED;
+    head->flip_fb = xen_vdispl_fb_ref(fb);
+    head->flip_cookie = fb->fb_cookie;
+    xen_vdispl_head_await_refresh(head);
+    return 0;
+}
+
+void xen_vdispl_head_forget_fb(XenVDisplHead *head, const XenVDisplFb *fb)
+{
+    if (head->flip_fb == fb) {
+        g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
+        xen_vdispl_head_finish_flip(head);
+    }
+    if (head->fb == fb) {
+        xen_vdispl_head_show(head, NULL);
+    }
+}
+
+void xen_vdispl_head_reset(XenVDisplHead *head)
+{
+    timer_del(head->timer);
+    g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
+    head->flip = FLIP_NONE;
+    if (head->releasing) {
+        head->releasing->head = NULL;
+        head->releasing = NULL;
+    }
+    if (head->fb) {
+        xen_vdispl_head_show(head, NULL);
+    }
+    head->enabled = false;
+    head->max_width = head->width;
+    head->max_height = head->height;
+}
+
+size_t xen_vdispl_head_edid(XenVDisplHead *head, uint8_t *edid, size_t size)
+{
+    qemu_edid_info info = {
+        .name = "Xen vdispl",
+        .prefx = head->viewer_width ?: head->width,
+        .prefy = head->viewer_height ?: head->height,
+        .refresh_rate = head->refresh_rate * 1000,
+    };
+
+    qemu_edid_generate(edid, size, &info);
+    head->max_width = MAX(head->max_width, info.prefx);
+    head->max_height = MAX(head->max_height, info.prefy);
+    return qemu_edid_size(edid);
+}
+
+void xen_vdispl_head_stats(XenVDisplHead *head, XenVDisplHeadStats *stats)
+{
+    int64_t idle = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) - head->last_flip;
+
+    stats->flips = head->flips;
+    stats->flips_per_second = idle < 2 * NANOSECONDS_PER_SECOND ?
+        head->rate : 0;
+    stats->bytes_copied = head->bytes_copied;
+    stats->path = xen_vdispl_head_path(head);
+}
+
+/*
+ * A guest may draw into the framebuffer that is shown and tell nobody, so the
+ * console's own refresh looks at all of it.
+ */
+static void xen_vdispl_head_gfx_update(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    if (!head->fb) {
+        return;
+    }
+    if (head->shadow) {
+        xen_vdispl_head_convert(head);
+    }
+    dpy_gfx_update_full(head->con);
+}
+
+static void xen_vdispl_head_ui_info(void *opaque, uint32_t idx,
+                                    QemuUIInfo *info)
+{
+    XenVDisplHead *head = opaque;
+
+    trace_xen_vdispl_ui_info(head->index, info->width, info->height);
+    if (info->width <= XEN_VDISPL_MAX_DIM &&
+        info->height <= XEN_VDISPL_MAX_DIM) {
+        head->viewer_width = info->width;
+        head->viewer_height = info->height;
+    }
+}
+
+static const GraphicHwOps xen_vdispl_head_ops = {
+    .gfx_update = xen_vdispl_head_gfx_update,
+    .ui_info = xen_vdispl_head_ui_info,
+};
+
+XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
+                                   const char *label, uint32_t width,
+                                   uint32_t height, uint32_t refresh_rate,
+                                   XenVDisplFlipDone *flip_done,
+                                   void *opaque)
+{
+    XenVDisplHead *head = g_new0(XenVDisplHead, 1);
+
+    head->index = index;
+    head->width = head->max_width = width;
+    head->height = head->max_height = height;
+    head->refresh_rate = refresh_rate;
+    head->flip_done = flip_done;
+    head->opaque = opaque;
+    head->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, xen_vdispl_head_refresh,
+                               head);
+    head->con = xen_vdispl_screens_take(&xen_vdispl_head_ops, head) ?:
+        graphic_console_init(dev, index, &xen_vdispl_head_ops, head);
+    graphic_console_set_label(head->con, label);
+    return head;
+}
+
+void xen_vdispl_head_free(XenVDisplHead *head)
+{
+    if (!head) {
+        return;
+    }
+    xen_vdispl_head_reset(head);
+    graphic_console_set_label(head->con, NULL);
+    if (!xen_vdispl_screens_give(head->con)) {
+        graphic_console_close(head->con);
+    }
+    timer_free(head->timer);
+    g_free(head);
+}
