@@ -675,8 +675,10 @@ static void xen_vdispl_broken(void *opaque)
 static void xen_vdispl_closing(void *opaque)
 {
     XenVDispl *vdispl = opaque;
+    XenDevice *xendev = &vdispl->xendev;
 
-    xen_device_backend_set_state(&vdispl->xendev, XenbusStateInitWait);
+    xen_device_backend_set_state(xendev, xendev->backend_online ?
+                                 XenbusStateInitWait : XenbusStateClosed);
 }
 
 static void xen_vdispl_frontend_changed(XenDevice *xendev,
@@ -698,6 +700,9 @@ static void xen_vdispl_frontend_changed(XenDevice *xendev,
          * to be written, so that is done even if it says so already.
          */
         xen_vdispl_disconnect(vdispl);
+        if (!xendev->backend_online) {
+            break;
+        }
         xen_device_backend_set_state(xendev, XenbusStateInitWait);
         xen_device_backend_printf(xendev, "state", "%u", XenbusStateInitWait);
         break;
