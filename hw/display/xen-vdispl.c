@@ -850,14 +850,15 @@ static bool xen_vdispl_publish_connectors(XenVDispl *vdispl,
     return true;
 }
 
-static bool xen_vdispl_idx_used(XenBus *xenbus, int32_t idx)
+/* Does another device than @self, which may be NULL, have the number? */
+static bool xen_vdispl_idx_used(XenBus *xenbus, int32_t idx, XenVDispl *self)
 {
     BusChild *kid;
 
     QTAILQ_FOREACH(kid, &BUS(xenbus)->children, sibling) {
         Object *obj = object_dynamic_cast(OBJECT(kid->child), TYPE_XEN_VDISPL);
 
-        if (obj && XEN_VDISPL(obj)->idx == idx) {
+        if (obj && obj != OBJECT(self) && XEN_VDISPL(obj)->idx == idx) {
             return true;
         }
     }
@@ -880,10 +881,14 @@ static char *xen_vdispl_get_name(XenDevice *xendev, Error **errp)
     if (vdispl->idx < 0) {
         int32_t idx = 0;
 
-        while (xen_vdispl_idx_used(xenbus, idx)) {
+        while (xen_vdispl_idx_used(xenbus, idx, vdispl)) {
             idx++;
         }
         vdispl->idx = idx;
+    } else if (xen_vdispl_idx_used(xenbus, vdispl->idx, vdispl)) {
+        error_setg(errp, "property 'idx': there is a " TYPE_XEN_VDISPL
+                   " %d already", vdispl->idx);
+        return NULL;
     }
 
     backend = g_strdup_printf("/local/domain/%u/backend/%s/%u/%u",
@@ -1245,7 +1250,7 @@ static void xen_vdispl_adopt(XenBus *xenbus)
                           &online) != 1 || !online ||
             xs_node_scanf(xenbus->xsh, XBT_NULL, path, "state", NULL, "%u",
                           &state) != 1 || state == XenbusStateInitialising ||
-            xen_vdispl_idx_used(xenbus, number)) {
+            xen_vdispl_idx_used(xenbus, number, NULL)) {
             continue;
         }
         trace_xen_vdispl_stale(names[i], xs_strstate(state));
