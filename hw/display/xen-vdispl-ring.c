@@ -114,10 +114,15 @@ XenVDisplRingState xen_vdispl_ring_process(XenVDisplRing *ring)
 
     do {
         RING_IDX prod = qatomic_read(&ring->req.sring->req_prod);
+        RING_IDX waiting = ring->req.req_cons - ring->req.rsp_prod_pvt;
 
         xen_rmb(); /* requests up to prod are visible */
 
-        if (RING_REQUEST_PROD_OVERFLOW(&ring->req, prod)) {
+        /*
+         * A request keeps its slot until it is answered. An index that has
+         * gone back is as far ahead as one can be, so this sees it, too.
+         */
+        if (prod - ring->req.req_cons > RING_SIZE(&ring->req) - waiting) {
             return XEN_VDISPL_RING_BROKEN;
         }
 

@@ -328,6 +328,28 @@ static void test_deferred(void)
     guest_free(guest);
 }
 
+/*
+ * Attack: while an answer is awaited the producer index goes back, between it
+ * and the requests that are being served, to have old slots served again.
+ */
+static void test_back(void)
+{
+    Guest *guest = guest_new();
+
+    guest->status = XEN_VDISPL_DEFERRED;
+    for (int i = 0; i < 3; i++) {
+        guest_send(guest, XENDISPL_OP_DBUF_DESTROY, i);
+    }
+    xen_vdispl_ring_process(&guest->ring);
+    g_assert_cmpuint(guest->handled[XENDISPL_OP_DBUF_DESTROY], ==, 3);
+
+    guest->front.sring->req_prod = 1;
+    g_assert_cmpint(xen_vdispl_ring_process(&guest->ring), ==,
+                    XEN_VDISPL_RING_BROKEN);
+    g_assert_cmpuint(guest->handled[XENDISPL_OP_DBUF_DESTROY], ==, 3);
+    guest_free(guest);
+}
+
 /* The guest is notified when, and only when, it asked to be. */
 static void test_notify(void)
 {
@@ -416,6 +438,7 @@ int main(int argc, char **argv)
     g_test_add_func("/xen/vdispl/ring/flood", test_flood);
     g_test_add_func("/xen/vdispl/ring/double-fetch", test_double_fetch);
     g_test_add_func("/xen/vdispl/ring/deferred", test_deferred);
+    g_test_add_func("/xen/vdispl/ring/back", test_back);
     g_test_add_func("/xen/vdispl/ring/notify", test_notify);
     g_test_add_func("/xen/vdispl/events/sequence", test_events);
     g_test_add_func("/xen/vdispl/events/full", test_events_full);
