@@ -1,28 +1,34 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# mk-initrd.sh OUT.img INIT [GUEST.tar OUT-KERNEL MODULE...]
+# mk-initrd.sh [-p PROGRAM]... OUT.img INIT [GUEST.tar OUT-KERNEL MODULE...]
 #
-# Makes an initrd of busybox and the script INIT. With GUEST.tar, a root file
-# system that holds a Debian kernel, the kernel is copied to OUT-KERNEL and the
-# named modules with all that they need go into the initrd, uncompressed, with
-# their load order in /modules. Runs inside the build root.
+# Makes an initrd of busybox, the script INIT and PROGRAMs, which go to /bin.
+# With GUEST.tar, a root file system that holds a Debian kernel, the kernel is
+# copied to OUT-KERNEL and the named modules with all that they need go into the
+# initrd, uncompressed, with their load order in /modules. Runs inside the build
+# root.
 
 set -eu
 
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+mkdir -p "$dir/root/bin" "$dir/root/lib" "$dir/root/dev" "$dir/root/proc" \
+    "$dir/root/sys" "$dir/root/mnt"
+
+while [ "${1-}" = -p ]; do
+    cp "$2" "$dir/root/bin/"
+    shift 2
+done
 if [ $# -lt 2 ] || [ $# -eq 3 ]; then
-    echo "usage: $0 OUT.img INIT [GUEST.tar OUT-KERNEL MODULE...]" >&2
+    echo "usage: $0 [-p PROGRAM]... OUT.img INIT" \
+        "[GUEST.tar OUT-KERNEL MODULE...]" >&2
     exit 2
 fi
 out=$1
 init=$2
 shift 2
 
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-
-mkdir -p "$dir/root/bin" "$dir/root/lib" "$dir/root/dev" "$dir/root/proc" \
-    "$dir/root/sys" "$dir/root/mnt"
 cp "$(command -v busybox)" "$dir/root/bin/busybox"
 cp "$init" "$dir/root/init"
 chmod 755 "$dir/root/init"

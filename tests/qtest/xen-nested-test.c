@@ -1,0 +1,482 @@
+/*
+ * xen-vdispl end to end: a stock guest kernel's xen-drm-front on real Xen
+ *
+ * All cases are run with a PV and with a PVH guest, each of which boots a
+ * machine of its own; cases share the guest as long as it lives. After each
+ * case everything that the device model holds for the guest has to be what it
+ * was before.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "nested.h"
+
+#define W0 1024
+#define H0 768
+#define W1 800
+#define H1 600
+#define CONNECTORS "id0:1024x768;id1:800x600"
+#define CARD "/dev/dri/card0"
+#define MODETEST "modetest -M xendrm-du"
+
+static NestedMachine *machine;
+static NestedGuest *guest;
+static const char *guest_type;
+static char *baseline;
+static int connector_id[2];
+
+/* What is held for the guest */
+static char *oracle(void)
+{
+    return nested_run(&machine->dom0, "dom0-oracle %u",
+                      nested_guest_domid(guest));
+}
+
+static void load_frontend(void)
+{
+    nested_do(&guest->agent,
+              "modprobe drm_xen_front; n=0; "
+              "until [ -e " CARD " ]; do n=$((n + 1)); "
+              "[ $n -lt 300 ] || { echo no " CARD " in 30 s; exit 1; }; "
+              "sleep 0.1; done");
+}
+
+static void find_connectors(void)
+{
+    g_autofree char *ids =
+        nested_run(&guest->agent, MODETEST " -c 2>/dev/null | "
+                   "awk '$3 == \"connected\" { print $1 }'");
+
+    if (sscanf(ids, "%d %d", &connector_id[0], &connector_id[1]) != 2) {
+        nested_fail("modetest finds no two connectors, but '%s'", ids);
+    }
+}
+
+static void need_guest(void)
+{
+    if (!machine) {
+        machine = nested_boot();
+    }
+    if (!guest) {
+        guest = nested_guest_create(machine, guest_type, guest_type,
+                                    CONNECTORS);
+        nested_limit("loading the frontend", 60);
+        load_frontend();
+        find_connectors();
+        g_free(baseline);
+        baseline = oracle();
+    }
+    nested_do(&guest->agent, "dmesg -C");
+}
+
+static void forget_guest(void)
+{
+    nested_guest_free(guest);
+    guest = NULL;
+}
+
+/* Neither kernel has anything to complain about */
+static void check_logs(void)
+{
+    g_autofree char *path = g_strdup_printf("%s/console.log", machine->dir);
+    g_autofree char *text = NULL;
+    g_autoptr(GRegex) bad =
+        g_regex_new("^.*(BUG:|WARNING:|Oops|INFO: task|possible circular|"
+                    "inconsistent lock|domain_crash|Bad page).*$",
+                    G_REGEX_MULTILINE, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    if (g_regex_match(bad, text, 0, &match)) {
+        g_autofree char *line = g_match_info_fetch(match, 0);
+
+        nested_fail("dom0 or Xen complains: %s", line);
+    }
+    if (guest && guest->agent.fd >= 0) {
+        g_autofree char *complaints =
+            nested_run(&guest->agent, "dmesg | grep -E "
+                       "'BUG:|WARNING:|Oops|[Uu]nexpected|timed.out|"
+                       "Failed to|\\[drm:.*ERROR' || true");
+
+        if (*complaints) {
+            nested_fail("the guest's kernel complains: %s", complaints);
+        }
+    }
+}
+
+/* All clients are gone: nothing more is held than before the case */
+static void check_clean(void)
+{
+    g_autofree char *now = NULL;
+
+    check_logs();
+    for (int i = 0; i < 20; i++) {
+        g_free(now);
+        now = oracle();
+        if (!strcmp(now, baseline)) {
+            return;
+        }
+        g_usleep(250 * 1000);
+    }
+    nested_fail("more is held than before. Before:\n%sAfter:\n%s", baseline,
+                now);
+}
+
+static void modetest_start(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/* It shows what it was told to until its standard input has something */
+static void modetest_start(const char *fmt, ...)
+{
+    g_autofree char *args = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    args = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    nested_do(&guest->agent, "sleep 1000 < /dev/null 2> /dev/null | "
+              MODETEST " %s > /run/client.log 2>&1 &", args);
+}
+
+static void client_stop(void)
+{
+    nested_do(&guest->agent,
+              "pkill -x sleep; pkill -x 'modetest|flips'; "
+              "while pgrep -x 'modetest|flips' > /dev/null; "
+              "do sleep 0.05; done; cat /run/client.log");
+}
+
+static uint64_t stat_of_device(const char *property)
+{
+    g_autoptr(QDict) answer =
+        nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
+                   "'path': 'vdispl0', 'property': %s}}", property);
+
+    if (!qdict_haskey(answer, "return")) {
+        nested_fail("qom-get %s: %s", property,
+                    qdict_get_str(qdict_get_qdict(answer, "error"), "desc"));
+    }
+    return qdict_get_int(answer, "return");
+}
+
+static void wait_stat(const char *property, uint64_t value)
+{
+    uint64_t now = 0;
+
+    for (int i = 0; i < 50; i++) {
+        now = stat_of_device(property);
+        if (now == value) {
+            return;
+        }
+        g_usleep(100 * 1000);
+    }
+    nested_fail("%s is %" PRIu64 " instead of %" PRIu64, property, now, value);
+}
+
+/* modetest makes one framebuffer for both connectors, side by side */
+static void show_both(void)
+{
+    modetest_start("-s %d:%dx%d@XR24 -s %d:%dx%d@XR24", connector_id[0],
+                   W0, H0, connector_id[1], W1, H1);
+}
+
+static void expect_both(unsigned int seconds)
+{
+    g_autoptr(NestedPicture) whole = nested_picture_smpte(W0 + W1, H0, "XR24");
+
+    nested_expect(guest, 0, nested_picture_crop(whole, 0, W0, H0), 0, seconds);
+    nested_expect(guest, 1, nested_picture_crop(whole, W0, W1, H1), 0,
+                  seconds);
+}
+
+static void test_first_light(void)
+{
+    need_guest();
+    nested_limit("first light", 90);
+    show_both();
+    expect_both(30);
+    client_stop();
+    check_clean();
+}
+
+static void test_formats(void)
+{
+    static const char *const formats[] = {
+        "XR24", "AR24", "RG24", "RG16", "XR15", "AR15", "XR12", "AR12", "YUYV",
+    };
+
+    need_guest();
+    nested_limit("formats", 180);
+    for (int i = 0; i < G_N_ELEMENTS(formats); i++) {
+        bool yuv = !strcmp(formats[i], "YUYV");
+
+        g_test_message("format %s", formats[i]);
+        modetest_start("-s %d:%dx%d@%s", connector_id[1], W1, H1, formats[i]);
+        nested_expect(guest, 1, nested_picture_smpte(W1, H1, formats[i]),
+                      yuv ? 3 : 0, 30);
+        client_stop();
+    }
+    check_clean();
+}
+
+/* Run the flipping program until it says that it is done */
+static void flip(const char *args)
+{
+    g_autofree char *output = NULL;
+
+    nested_do(&guest->agent, "flips %s > /run/client.log 2>&1 < /dev/null &",
+              args);
+    output = nested_run(&guest->agent,
+                        "until grep -q done /run/client.log; do "
+                        "pgrep -x flips > /dev/null || exit 1; sleep 0.2; "
+                        "done; cat /run/client.log");
+    g_test_message("%s", output);
+}
+
+/* The colour of a frame of the flipping program */
+static uint32_t flips_colour(unsigned int connector, unsigned int number)
+{
+    return (number & 0xff) << 16 | number >> 8 << 8 | (connector + 1) * 0x10;
+}
+
+static void test_flips(void)
+{
+    uint64_t before;
+
+    need_guest();
+    nested_limit("300 flips", 120);
+    before = stat_of_device("connector0-flips");
+    flip("300:0");
+    nested_expect(guest, 0,
+                  nested_picture_solid(W0, H0, flips_colour(0, 300)), 0, 10);
+    g_assert_cmpuint(stat_of_device("connector0-flips") - before, ==, 300);
+    client_stop();
+    check_clean();
+}
+
+static void test_rates(void)
+{
+    uint64_t before[2];
+
+    need_guest();
+    nested_limit("two rates", 120);
+    before[0] = stat_of_device("connector0-flips");
+    before[1] = stat_of_device("connector1-flips");
+    flip("100:0 20:250");
+    nested_expect(guest, 0,
+                  nested_picture_solid(W0, H0, flips_colour(0, 100)), 0, 10);
+    nested_expect(guest, 1,
+                  nested_picture_solid(W1, H1, flips_colour(1, 20)), 0, 10);
+    g_assert_cmpuint(stat_of_device("connector0-flips") - before[0], ==, 100);
+    g_assert_cmpuint(stat_of_device("connector1-flips") - before[1], ==, 20);
+    client_stop();
+    check_clean();
+}
+
+static void test_disable(void)
+{
+    need_guest();
+    nested_limit("mode disable and enable", 120);
+    for (int i = 0; i < 3; i++) {
+        show_both();
+        expect_both(30);
+        g_assert_cmpuint(stat_of_device("bytes-mapped"), >=,
+                         4 * (W0 + W1) * H0);
+        /* the last client's end disables the connectors */
+        client_stop();
+        wait_stat("bytes-mapped", 0);
+    }
+    check_clean();
+}
+
+static void test_reload(void)
+{
+    need_guest();
+    nested_limit("module reload", 180);
+    for (int i = 0; i < 10; i++) {
+        nested_do(&guest->agent, "rmmod drm_xen_front");
+        load_frontend();
+    }
+    find_connectors();
+    show_both();
+    expect_both(30);
+    client_stop();
+    check_clean();
+}
+
+static void test_hotplug(void)
+{
+    g_autofree char *left = NULL;
+
+    need_guest();
+    nested_limit("detach and attach", 120);
+    nested_do(&machine->dom0, "xl vdispl-detach %s 0", guest->name);
+    nested_do(&guest->agent,
+              "n=0; while [ -e " CARD " ]; do n=$((n + 1)); "
+              "[ $n -lt 200 ] || exit 1; sleep 0.1; done");
+    left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl | "
+                      "grep connectors || true");
+    g_assert_cmpstr(left, ==, "");
+
+    nested_do(&machine->dom0, "xl vdispl-attach %s "
+              "'backend=0,be-alloc=0,connectors=" CONNECTORS "'", guest->name);
+    load_frontend();
+    find_connectors();
+    show_both();
+    expect_both(30);
+    client_stop();
+    check_clean();
+}
+
+static void test_reboot(void)
+{
+    need_guest();
+    nested_limit("guest reboot", 180);
+    show_both();
+    expect_both(30);
+    /* ends the agent, too: there is no answer to wait for */
+    nested_do(&guest->agent,
+              "(sleep 1; busybox reboot -f) > /dev/null 2>&1 &");
+    nested_guest_disconnect(guest);
+    nested_guest_connect(guest, 2);
+    load_frontend();
+    find_connectors();
+    show_both();
+    expect_both(30);
+    client_stop();
+    check_clean();
+}
+
+/* A domain that cannot die stays behind, without a name, as (null) */
+static void check_gone(const char *dmabufs, unsigned int domid)
+{
+    g_autofree char *left = NULL;
+
+    nested_do(&machine->dom0,
+              "n=0; while xl list | grep -qE '\\(null\\)|^%s '; do "
+              "n=$((n + 1)); [ $n -lt 100 ] || { xl list; exit 1; }; "
+              "sleep 0.1; done", guest->name);
+    nested_do(&machine->dom0,
+              "n=0; while pgrep -f 'xen-domid %u ' > /dev/null; do "
+              "n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done", domid);
+    left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl/%u 2> "
+                      "/dev/null || true", domid);
+    g_assert_cmpstr(left, ==, "");
+    g_free(left);
+    left = nested_run(&machine->dom0, "grep ^Total "
+                      "/sys/kernel/debug/dma_buf/bufinfo");
+    g_assert_cmpstr(left, ==, dmabufs);
+}
+
+static void test_destroy(void)
+{
+    g_autofree char *dmabufs = NULL;
+    unsigned int domid;
+
+    need_guest();
+    nested_limit("destroy", 120);
+    domid = nested_guest_domid(guest);
+    dmabufs = nested_run(&machine->dom0, "grep ^Total "
+                         "/sys/kernel/debug/dma_buf/bufinfo");
+    nested_do(&guest->agent,
+              "flips 100000:0 100000:0 > /run/client.log 2>&1 < /dev/null &");
+    while (stat_of_device("connector1-flips") < 5) {
+        g_usleep(100 * 1000);
+    }
+    nested_guest_disconnect(guest);
+    nested_do(&machine->dom0, "xl destroy %s", guest->name);
+    check_gone(dmabufs, domid);
+    check_logs();
+    forget_guest();
+}
+
+static void test_kill(void)
+{
+    g_autofree char *dmabufs = NULL;
+    unsigned int domid;
+
+    need_guest();
+    nested_limit("device model killed", 180);
+    domid = nested_guest_domid(guest);
+    dmabufs = nested_run(&machine->dom0, "grep ^Total "
+                         "/sys/kernel/debug/dma_buf/bufinfo");
+    /*
+     * The guest's disk and agent die with the device model, so that all that
+     * the guest needs has to be in its memory: the second run is from there.
+     */
+    nested_do(&guest->agent,
+              "(while :; do sleep 5 | " MODETEST
+              " -s %d:%dx%d@XR24 -s %d:%dx%d@XR24; done) "
+              "> /dev/null 2>&1 < /dev/null &",
+              connector_id[0], W0, H0, connector_id[1], W1, H1);
+    expect_both(30);
+    g_usleep(6 * G_USEC_PER_SEC);
+    expect_both(30);
+
+    nested_do(&machine->dom0,
+              "pid=$(xenstore-read /local/domain/%u/image/device-model-pid); "
+              "cp /proc/$pid/cmdline /run/cmdline; kill -9 $pid; "
+              "while [ -e /proc/$pid ]; do sleep 0.1; done", domid);
+    nested_guest_disconnect(guest);
+    nested_do(&machine->dom0,
+              "rm -f /run/nested/%s.qmp; "
+              "xargs -0 -a /run/cmdline env > /share/qemu-dm-restarted.log "
+              "2>&1 < /dev/null & "
+              "until [ -e /run/nested/%s.qmp ]; do sleep 0.1; done; "
+              "xenstore-write /local/domain/%u/image/device-model-pid "
+              "$(pgrep -of 'qemu-system.*xen-domid %u ')",
+              guest->name, guest->name, domid, domid);
+    nested_guest_connect_qmp(guest);
+    expect_both(60);
+    g_assert_cmpuint(stat_of_device("bytes-mapped"), >, 0);
+
+    nested_guest_disconnect(guest);
+    nested_do(&machine->dom0, "xl destroy %s", guest->name);
+    check_gone(dmabufs, domid);
+    check_logs();
+    forget_guest();
+}
+
+static void add_tests(const char *type)
+{
+    static const struct {
+        const char *name;
+        void (*func)(void);
+    } cases[] = {
+        { "first-light", test_first_light },
+        { "formats", test_formats },
+        { "flips", test_flips },
+        { "rates", test_rates },
+        { "disable", test_disable },
+        { "reload", test_reload },
+        { "hotplug", test_hotplug },
+        { "reboot", test_reboot },
+        { "destroy", test_destroy },
+        { "kill", test_kill },
+    };
+
+    for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_strdup_printf("/nested/%s/%s", type,
+                                               cases[i].name);
+
+        g_test_add_func(path, cases[i].func);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int ret;
+
+    g_test_init(&argc, &argv, NULL);
+    if (argc != 2 || (strcmp(argv[1], "pv") && strcmp(argv[1], "pvh"))) {
+        g_printerr("usage: %s pv|pvh\n", argv[0]);
+        return 2;
+    }
+    guest_type = argv[1];
+    add_tests(guest_type);
+    ret = g_test_run();
+    if (machine) {
+        nested_shutdown(machine);
+    }
+    return ret;
+}
