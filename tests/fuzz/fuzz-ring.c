@@ -11,8 +11,7 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "xen-vdispl-ring.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 /* More than a ring has requests, so that the wire has to stop it */
 #define MAX_DEFERRED 64

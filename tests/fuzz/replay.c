@@ -14,8 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void die(const char *what, const char *file)
 {
@@ -29,12 +28,13 @@ static void replay(const char *path)
     uint8_t *data;
     long size;
 
-    if (!file || fseek(file, 0, SEEK_END) || (size = ftell(file)) < 0) {
+    if (!file || fseek(file, 0, SEEK_END)) {
         die("open", path);
     }
+    size = ftell(file);
     rewind(file);
     /* No more than the input, so that a read beyond it is seen */
-    data = malloc(size);
+    data = size < 0 ? NULL : malloc(size);
     if (size && (!data || fread(data, size, 1, file) != 1)) {
         die("read", path);
     }
