@@ -1,0 +1,2454 @@
+/*
+ * Tests of the Xen display back end, xen-vdispl, without a Xen
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One QEMU a test, on the machine xen-qtest; the test is the guest.  Whatever
+ * a test does, when it is over the back end must hold nothing of the guest:
+ * stop() compares with what it held before the frontend connected.
+ *
+ * Tests that stand for an attack say which one.
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest.h"
+#include "libqos/xen-vdispl.h"
+#include "qemu/bswap.h"
+#include "qemu/timer.h"
+#include "qobject/qdict.h"
+#include "standard-headers/drm/drm_fourcc.h"
+
+/*
+ * Status codes.  The protocol says -XEN_Exx, and leaves open which.
+ */
+enum {
+    BAD_VALUE = -XEN_EINVAL,        /* sizes, geometry, formats, directories */
+    NO_SUCH_COOKIE = -XEN_ENOENT,
+    COOKIE_EXISTS = -XEN_EEXIST,
+    IN_USE = -XEN_EBUSY,
+    OVER_QUOTA = -XEN_ENOMEM,
+    NOT_SUPPORTED = -XEN_EOPNOTSUPP,
+};
+
+#define REFRESH_NS  (NANOSECONDS_PER_SECOND / 60 + 1)
+#define EVENTS      ((unsigned int)XENDISPL_IN_RING_LEN)
+
+typedef struct Fixture {
+    QTestState *qts;
+    QXen xen;
+    QVDispl d;
+    QXenAlive idle;
+} Fixture;
+
+/* QEMU with a display; the frontend has not connected yet */
+static void start_device(Fixture *f, const char *props)
+{
+    f->qts = qtest_initf("-machine xen-qtest -nodefaults "
+                         "-device 'xen-vdispl,id=vd0,%s'", props);
+    qxen_init(&f->xen, f->qts);
+    qvdispl_init(&f->d, &f->xen, 0);
+    f->idle = qxen_alive_get(&f->xen);
+}
+
+/* The same with one connector, and the frontend connected */
+static void start(Fixture *f)
+{
+    start_device(f, "connectors=800x600");
+    qvdispl_connect(&f->d);
+}
+
+/* The end for a frontend that is not connected any more */
+static void stop_device(Fixture *f)
+{
+    qxen_settle(&f->xen);
+    qxen_assert_alive(&f->xen, &f->idle);
+    qvdispl_cleanup(&f->d);
+    qxen_cleanup(&f->xen);
+    qtest_quit(f->qts);
+}
+
+static void stop(Fixture *f)
+{
+    qvdispl_disconnect(&f->d);
+    stop_device(f);
+}
+
+/* After something hostile: the guest still can use its display */
+static void assert_works(Fixture *f)
+{
+    QVDisplBuffer buf;
+
+    qvdispl_buffer_alloc(&f->d, &buf, 64, 64, 32, 0);
+    qvdispl_show(&f->d, 0, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
+    qvdispl_unfb(&f->d, &buf);
+}
+
+static uint64_t get_property(Fixture *f, const char *name)
+{
+    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'qom-get', 'arguments': { "
+                           "'path': '/machine/peripheral/vd0', "
+                           "'property': %s } }", name);
+    uint64_t value;
+
+    g_assert(qdict_haskey(rsp, "return"));
+    value = qdict_get_int(rsp, "return");
+    qobject_unref(rsp);
+    return value;
+}
+
+/* Pictures */
+
+typedef struct Picture {
+    unsigned int width;
+    unsigned int height;
+    uint8_t *rgb;
+} Picture;
+
+static void screendump(Fixture *f, const char *id, unsigned int head,
+                       Picture *pic)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *data = NULL;
+    size_t size, row, stride;
+    unsigned int y;
+    int len;
+    int fd;
+
+    fd = g_file_open_tmp("xen-vdispl-XXXXXX.ppm", &name, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_qmp_assert_success(f->qts, "{ 'execute': 'screendump', "
+                             "'arguments': { 'filename': %s, 'device': %s, "
+                             "'head': %u } }", name, id, head);
+    g_assert(g_file_get_contents(name, &data, &size, NULL));
+    unlink(name);
+
+    g_assert_cmpint(sscanf(data, "P6\n%u %u\n255\n%n", &pic->width,
+                           &pic->height, &len), ==, 2);
+    /* QEMU 10.0 pads the rows of a PPM, which it should not */
+    row = pic->width * 3;
+    stride = (size - len) / pic->height;
+    g_assert_cmpuint(stride, >=, row);
+    g_assert_cmpuint(stride, <, row + 4);
+    g_assert_cmpuint(size - len, ==, stride * pic->height);
+    pic->rgb = g_malloc(row * pic->height);
+    for (y = 0; y < pic->height; y++) {
+        memcpy(pic->rgb + y * row, data + len + y * stride, row);
+    }
+}
+
+/* Bytes in which every bit is set somewhere; the same in every run */
+static uint8_t *noise(size_t size)
+{
+    uint8_t *data = g_malloc(size);
+    uint32_t x = 0x2545f491;
+    size_t i;
+
+    for (i = 0; i < size; i++) {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        data[i] = x >> 8;
+    }
+    return data;
+}
+
+static uint8_t clamp(double v)
+{
+    return v < 0 ? 0 : v > 255 ? 255 : v;
+}
+
+static void decode_pixel(uint32_t fourcc, const uint8_t *row, unsigned int x,
+                         uint8_t *rgb)
+{
+    unsigned int p = lduw_le_p(row + 2 * x);
+
+    switch (fourcc) {
+    case DRM_FORMAT_XRGB8888:
+    case DRM_FORMAT_ARGB8888:
+        rgb[0] = row[4 * x + 2];
+        rgb[1] = row[4 * x + 1];
+        rgb[2] = row[4 * x];
+        break;
+    case DRM_FORMAT_RGB888:
+        rgb[0] = row[3 * x + 2];
+        rgb[1] = row[3 * x + 1];
+        rgb[2] = row[3 * x];
+        break;
+    case DRM_FORMAT_RGB565:
+        rgb[0] = (p >> 11) << 3 | (p >> 11) >> 2;
+        rgb[1] = (p >> 5 & 63) << 2 | (p >> 5 & 63) >> 4;
+        rgb[2] = (p & 31) << 3 | (p & 31) >> 2;
+        break;
+    case DRM_FORMAT_XRGB1555:
+    case DRM_FORMAT_ARGB1555:
+        rgb[0] = (p >> 10 & 31) << 3 | (p >> 10 & 31) >> 2;
+        rgb[1] = (p >> 5 & 31) << 3 | (p >> 5 & 31) >> 2;
+        rgb[2] = (p & 31) << 3 | (p & 31) >> 2;
+        break;
+    case DRM_FORMAT_XRGB4444:
+    case DRM_FORMAT_ARGB4444:
+        rgb[0] = (p >> 8 & 15) * 17;
+        rgb[1] = (p >> 4 & 15) * 17;
+        rgb[2] = (p & 15) * 17;
+        break;
+    case DRM_FORMAT_YUYV: {
+        const uint8_t *pair = row + x / 2 * 4;
+        double y = 1.164 * (row[2 * x] - 16);
+        int u = pair[1] - 128;
+        int v = pair[3] - 128;
+
+        rgb[0] = clamp(y + 1.596 * v);
+        rgb[1] = clamp(y - 0.813 * v - 0.391 * u);
+        rgb[2] = clamp(y + 2.018 * u);
+        break;
+    }
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* The screen shows @data: exactly, but for YUV's fractions */
+static void assert_picture(const Picture *pic, uint32_t fourcc,
+                           const uint8_t *data, unsigned int width,
+                           unsigned int height, unsigned int stride)
+{
+    int tolerance = fourcc == DRM_FORMAT_YUYV;
+    unsigned int x, y, i;
+
+    g_assert_cmpuint(pic->width, ==, width);
+    g_assert_cmpuint(pic->height, ==, height);
+    for (y = 0; y < height; y++) {
+        for (x = 0; x < width; x++) {
+            const uint8_t *got = pic->rgb + (y * width + x) * 3;
+            uint8_t want[3];
+
+            decode_pixel(fourcc, data + y * stride, x, want);
+            for (i = 0; i < 3; i++) {
+                if (abs(got[i] - want[i]) > tolerance) {
+                    g_error("%.4s %ux%u: pixel %u,%u is %02x%02x%02x, not "
+                            "%02x%02x%02x", (const char *)&fourcc, width,
+                            height, x, y, got[0], got[1], got[2], want[0],
+                            want[1], want[2]);
+                }
+            }
+        }
+    }
+}
+
+/* Fills the buffer with noise.  Returns: what it is filled with */
+static uint8_t *draw(Fixture *f, QVDisplBuffer *buf)
+{
+    size_t size = buf->stride * buf->req.height;
+    uint8_t *data = noise(size);
+
+    qtest_bufwrite(f->qts, buf->addr + buf->req.data_ofs, data, size);
+    return data;
+}
+
+static void assert_shown(Fixture *f, unsigned int conn, QVDisplBuffer *buf,
+                         uint32_t fourcc, const uint8_t *data)
+{
+    Picture pic;
+
+    screendump(f, "vd0", conn, &pic);
+    assert_picture(&pic, fourcc, data, buf->req.width, buf->req.height,
+                   buf->stride);
+    g_free(pic.rgb);
+}
+
+/* Life cycle */
+
+static void test_life_connect(void)
+{
+    Fixture f;
+
+    start(&f);
+    g_assert_cmpint(qxen_device_state(&f.d.dev), ==, XenbusStateConnected);
+    g_assert_cmpuint(qxen_grant_mapped(&f.xen, f.d.conn[0].req.ref), ==, 1);
+    g_assert_cmpuint(qxen_grant_mapped(&f.xen, f.d.conn[0].evt_ref), ==, 1);
+    stop(&f);
+}
+
+static void test_life_versions(void)
+{
+    Fixture f;
+    g_autofree char *versions = NULL;
+
+    start_device(&f, "connectors=800x600");
+    versions = qxen_device_be_read(&f.d.dev, XENDISPL_FIELD_BE_VERSIONS);
+    g_assert_cmpstr(versions, ==, "1,2");
+    stop_device(&f);
+}
+
+static void test_life_reconnect(void)
+{
+    Fixture f;
+    int i;
+
+    start(&f);
+    for (i = 0; i < 10; i++) {
+        assert_works(&f);
+        qvdispl_disconnect(&f.d);
+        qxen_assert_alive(&f.xen, &f.idle);
+        qvdispl_restart(&f.d);
+        qvdispl_connect(&f.d);
+    }
+    stop(&f);
+}
+
+/* The guest was reset: its driver starts without having closed */
+static void test_life_restart_connected(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    qvdispl_restart(&f.d);
+    qxen_assert_alive(&f.xen, &f.idle);
+    qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_rings_free(&f.d);
+
+    qvdispl_connect(&f.d);
+    assert_works(&f);
+    stop(&f);
+}
+
+/* Linux' rmmod: Closing, and then it waits for InitWait */
+static void test_life_closing(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    qxen_device_set_state(&f.d.dev, XenbusStateClosing);
+    qxen_device_wait(&f.d.dev, XenbusStateClosing);
+    qxen_settle(&f.xen);
+    qxen_assert_alive(&f.xen, &f.idle);
+    qtest_clock_step(f.qts, NANOSECONDS_PER_SECOND);
+    qxen_device_wait(&f.d.dev, XenbusStateInitWait);
+    qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_rings_free(&f.d);
+
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    assert_works(&f);
+    stop(&f);
+}
+
+/* A frontend that closes need not take down what it made */
+static void test_life_close_with_buffers(void)
+{
+    Fixture f;
+    QVDisplBuffer shown, made;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &shown, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &shown, DRM_FORMAT_XRGB8888);
+    qvdispl_buffer_alloc(&f.d, &made, 64, 64, 32, 0);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &made), ==, 0);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, shown.fb_cookie), ==, 0);
+    qvdispl_disconnect(&f.d);
+    qvdispl_buffer_free(&f.d, &shown);
+    qvdispl_buffer_free(&f.d, &made);
+    stop_device(&f);
+}
+
+/* The toolstack destroys the guest: the frontend's nodes are gone */
+static void test_life_guest_destroyed(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qxen_xs_rm(&f.xen, QXEN_TOOLSTACK, f.d.dev.fe), ==, 0);
+    qxen_settle(&f.xen);
+    qxen_assert_alive(&f.xen, &f.idle);
+    qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_rings_free(&f.d);
+    stop_device(&f);
+}
+
+/* QEMU ends while all is in use */
+static void test_life_quit(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qtest_quit(f.qts);
+}
+
+/*
+ * Attack: states in an order, or of a kind, that no driver writes, to catch
+ * the back end half connected.
+ */
+static void test_life_illegal_states(void)
+{
+    static const char *const states[] = {
+        "0", "2", "7", "8", "9", "4294967295", "-1", "", "x", "4x", "  4",
+    };
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    for (i = 0; i < ARRAY_SIZE(states); i++) {
+        qxen_device_fe_write(&f.d.dev, "state", "%s", states[i]);
+        qxen_settle(&f.xen);
+        qxen_assert_alive(&f.xen, &f.idle);
+    }
+
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    for (i = 0; i < ARRAY_SIZE(states); i++) {
+        qxen_device_fe_write(&f.d.dev, "state", "%s", states[i]);
+        qxen_settle(&f.xen);
+    }
+    qvdispl_disconnect(&f.d);
+    qxen_assert_alive(&f.xen, &f.idle);
+
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    assert_works(&f);
+    stop(&f);
+}
+
+/* Attack: Initialised again and again, to have the rings mapped twice */
+static void test_life_initialised_twice(void)
+{
+    Fixture f;
+    QXenAlive connected;
+    int i;
+
+    start(&f);
+    connected = qxen_alive_get(&f.xen);
+    for (i = 0; i < 3; i++) {
+        qxen_device_set_state(&f.d.dev, XenbusStateInitialised);
+        qxen_settle(&f.xen);
+        qxen_assert_alive(&f.xen, &connected);
+    }
+    assert_works(&f);
+    stop(&f);
+}
+
+/* Closed without ever having connected */
+static void test_life_close_unconnected(void)
+{
+    Fixture f;
+
+    start_device(&f, "connectors=800x600");
+    qxen_device_set_state(&f.d.dev, XenbusStateClosed);
+    qxen_device_wait(&f.d.dev, XenbusStateClosed);
+    stop_device(&f);
+}
+
+/* Nodes */
+
+static const char *const transport_nodes[] = {
+    "0/" XENDISPL_FIELD_REQ_RING_REF, "0/" XENDISPL_FIELD_REQ_CHANNEL,
+    "0/" XENDISPL_FIELD_EVT_RING_REF, "0/" XENDISPL_FIELD_EVT_CHANNEL,
+};
+
+/* What is written to xenstore does not make a connection, and does no harm */
+static void refuse_and_recover(Fixture *f)
+{
+    qxen_device_set_state(&f->d.dev, XenbusStateInitialised);
+    qxen_device_wait(&f->d.dev, XenbusStateClosed);
+    qxen_settle(&f->xen);
+    qxen_assert_alive(&f->xen, &f->idle);
+    qvdispl_restart(&f->d);
+}
+
+/* Attack: nodes that are not there */
+static void test_nodes_missing(void)
+{
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    qvdispl_rings_alloc(&f.d);
+    for (i = 0; i < ARRAY_SIZE(transport_nodes); i++) {
+        qvdispl_publish(&f.d);
+        qxen_device_fe_rm(&f.d.dev, transport_nodes[i]);
+        refuse_and_recover(&f);
+    }
+    qvdispl_rings_free(&f.d);
+    qvdispl_connect(&f.d);
+    stop(&f);
+}
+
+/* Attack: values that overflow, do not end, or are something else */
+static void test_nodes_malformed(void)
+{
+    static const char *const values[] = {
+        "", "x", "-1", "0x10 ", "12x", "4294967296", "4294967295",
+        "18446744073709551617", "99999999999999999999999999999999", "1 2",
+        "\n", "%n%n%s",
+    };
+    Fixture f;
+    g_autofree char *longest = g_strnfill(2000, '1');
+    int i, j;
+
+    start_device(&f, "connectors=800x600");
+    qvdispl_rings_alloc(&f.d);
+    for (i = 0; i < ARRAY_SIZE(transport_nodes); i++) {
+        for (j = 0; j <= ARRAY_SIZE(values); j++) {
+            qvdispl_publish(&f.d);
+            qxen_device_fe_write(&f.d.dev, transport_nodes[i], "%s",
+                                 j < ARRAY_SIZE(values) ? values[j] : longest);
+            refuse_and_recover(&f);
+        }
+    }
+    qvdispl_rings_free(&f.d);
+    qvdispl_connect(&f.d);
+    stop(&f);
+}
+
+/* Attack: bytes that are no text at all */
+static void test_nodes_binary(void)
+{
+    static const char value[] = "\xff\xfe\0" "12";
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    qvdispl_rings_alloc(&f.d);
+    for (i = 0; i < ARRAY_SIZE(transport_nodes); i++) {
+        g_autofree char *path = g_strdup_printf("%s/%s", f.d.dev.fe,
+                                                transport_nodes[i]);
+
+        qvdispl_publish(&f.d);
+        qxen_xs_write_bin(&f.xen, QXEN_GUEST, path, value, sizeof(value));
+        refuse_and_recover(&f);
+    }
+    qvdispl_rings_free(&f.d);
+    stop_device(&f);
+}
+
+/* Attack: rings that are not granted, not to be written, or no memory */
+static void test_nodes_bad_grants(void)
+{
+    Fixture f;
+    QVDisplConnector *conn = &f.d.conn[0];
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    qvdispl_rings_alloc(&f.d);
+    qvdispl_publish(&f.d);
+    for (i = 0; i < 2; i++) {
+        uint32_t ref = i ? conn->evt_ref : conn->req.ref;
+        uint64_t gfn = (i ? conn->evt_page : conn->req.addr) >> XEN_PAGE_SHIFT;
+
+        qxen_grant_set(&f.xen, ref, gfn, 0);
+        refuse_and_recover(&f);
+        qxen_grant_set(&f.xen, ref, gfn, XEN_QTEST_GRANT_ACCESS |
+                       XEN_QTEST_GRANT_READONLY);
+        refuse_and_recover(&f);
+        qxen_grant_set(&f.xen, ref, UINT32_MAX, XEN_QTEST_GRANT_ACCESS);
+        refuse_and_recover(&f);
+        qxen_grant_set(&f.xen, ref, gfn, XEN_QTEST_GRANT_ACCESS);
+    }
+    qvdispl_rings_free(&f.d);
+    qvdispl_connect(&f.d);
+    stop(&f);
+}
+
+/* Attack: ports that do not exist, or one port for both channels */
+static void test_nodes_bad_ports(void)
+{
+    Fixture f;
+    static const uint32_t ports[] = { 0, 1000, 1023, 1024, UINT32_MAX };
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    qvdispl_rings_alloc(&f.d);
+    for (i = 0; i < ARRAY_SIZE(ports); i++) {
+        qvdispl_publish(&f.d);
+        qxen_device_fe_write(&f.d.dev, transport_nodes[1], "%u", ports[i]);
+        refuse_and_recover(&f);
+        qvdispl_publish(&f.d);
+        qxen_device_fe_write(&f.d.dev, transport_nodes[3], "%u", ports[i]);
+        refuse_and_recover(&f);
+    }
+    qvdispl_publish(&f.d);
+    qxen_device_fe_write(&f.d.dev, transport_nodes[3], "%u",
+                         f.d.conn[0].req.port);
+    refuse_and_recover(&f);
+    qvdispl_rings_free(&f.d);
+    qvdispl_connect(&f.d);
+    stop(&f);
+}
+
+/* Attack: one page as request ring and event page, each spoiling the other */
+static void test_nodes_shared_page(void)
+{
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    qvdispl_rings_alloc(&f.d);
+    qvdispl_publish(&f.d);
+    qxen_device_fe_write(&f.d.dev, transport_nodes[2], "%u",
+                         f.d.conn[0].req.ref);
+    qxen_device_set_state(&f.d.dev, XenbusStateInitialised);
+    qxen_settle(&f.xen);
+    for (i = 0; i < 8; i++) {
+        struct xendispl_req req = { .operation = XENDISPL_OP_PG_FLIP };
+
+        qvdispl_send(&f.d, 0, &req);
+        qtest_clock_step(f.qts, REFRESH_NS);
+    }
+    qxen_settle(&f.xen);
+    qvdispl_disconnect(&f.d);
+    stop_device(&f);
+}
+
+static void test_nodes_version(void)
+{
+    static const struct {
+        const char *version;
+        bool good;
+    } versions[] = {
+        { "1", true }, { "2", true }, { "3", false }, { "0", false },
+        { "", false }, { "1,2", false }, { "x", false }, { "-1", false },
+        { "4294967297", false },
+    };
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    for (i = 0; i < ARRAY_SIZE(versions); i++) {
+        f.d.version = versions[i].version;
+        if (versions[i].good) {
+            qvdispl_connect(&f.d);
+            qvdispl_disconnect(&f.d);
+            qvdispl_restart(&f.d);
+        } else {
+            qvdispl_rings_alloc(&f.d);
+            qvdispl_publish(&f.d);
+            refuse_and_recover(&f);
+            qvdispl_rings_free(&f.d);
+        }
+    }
+    stop_device(&f);
+}
+
+/* Attack: the guest gives itself a larger screen, or another name */
+static void test_nodes_read_only(void)
+{
+    static const char *const nodes[] = {
+        "0/" XENDISPL_FIELD_RESOLUTION, "0/" XENDISPL_FIELD_UNIQUE_ID,
+    };
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    for (i = 0; i < ARRAY_SIZE(nodes); i++) {
+        g_autofree char *path = g_strdup_printf("%s/%s", f.d.dev.fe,
+                                                nodes[i]);
+
+        g_assert_cmpint(qxen_xs_try_write(&f.xen, QXEN_GUEST, path, "9x9"),
+                        ==, EACCES);
+    }
+    stop_device(&f);
+}
+
+/* A frontend that serves fewer connectors than it was given */
+static void test_nodes_fewer_connectors(void)
+{
+    Fixture f;
+
+    start_device(&f, "connectors=800x600;640x480");
+    f.d.nr_conn = 1;
+    qvdispl_connect(&f.d);
+    assert_works(&f);
+    stop(&f);
+}
+
+/* Rings */
+
+/* A request that is refused is the cheapest one */
+static int poke(Fixture *f, unsigned int conn)
+{
+    return qvdispl_flip(&f->d, conn, 0xdead);
+}
+
+static void test_rings_wrap(void)
+{
+    Fixture f;
+    int i;
+
+    start(&f);
+    for (i = 0; i < 200; i++) {
+        g_assert_cmpint(poke(&f, 0), ==, NO_SUCH_COOKIE);
+    }
+    stop(&f);
+}
+
+/* Indices are modulo 2^32, and a ring does not start at 0 after a resume */
+static void test_rings_full(void)
+{
+    Fixture f;
+    QXenRing *ring = &f.d.conn[0].req;
+    struct xendispl_resp resp;
+    unsigned int i, round;
+
+    start(&f);
+    for (round = 0; round < 4; round++) {
+        for (i = 0; i < ring->nr; i++) {
+            struct xendispl_req req = {
+                .id = i,
+                .operation = XENDISPL_OP_PG_FLIP,
+                .op.pg_flip.fb_cookie = 1,
+            };
+
+            qxen_ring_put(ring, &req, sizeof(req));
+        }
+        qxen_ring_push(ring);
+        for (i = 0; i < ring->nr; i++) {
+            qxen_ring_wait(ring, &resp, sizeof(resp));
+            g_assert_cmpuint(resp.id, ==, i);
+            g_assert_cmpuint(resp.operation, ==, XENDISPL_OP_PG_FLIP);
+            g_assert_cmpint(resp.status, ==, NO_SUCH_COOKIE);
+        }
+    }
+    stop(&f);
+}
+
+/* The back end rings for a response only if it is asked to */
+static void test_rings_notify(void)
+{
+    Fixture f;
+    QXenRing *ring = &f.d.conn[0].req;
+    struct xendispl_req req = { .operation = XENDISPL_OP_PG_FLIP };
+    struct xendispl_resp resp;
+
+    start(&f);
+    qxen_evtchn_take(&f.xen, ring->port);
+    poke(&f, 0);
+    g_assert_cmpuint(qxen_evtchn_take(&f.xen, ring->port), ==, 1);
+
+    qtest_writel(f.qts, ring->addr + QXEN_RING_RSP_EVENT,
+                 ring->rsp_cons + 100);
+    qvdispl_send(&f.d, 0, &req);
+    qxen_ring_wait(ring, &resp, sizeof(resp));
+    g_assert_cmpuint(qxen_evtchn_take(&f.xen, ring->port), ==, 0);
+    stop(&f);
+}
+
+/*
+ * Attack: a producer index that runs ahead, so that the back end serves a
+ * ring full of old requests for ever, or answers over unread requests.
+ */
+static void test_rings_overrun(void)
+{
+    static const uint32_t ahead[] = { 33, 64, 0x7fffffff, 0x80000000, -1 };
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    for (i = 0; i < ARRAY_SIZE(ahead); i++) {
+        QXenRing *ring = &f.d.conn[0].req;
+
+        qvdispl_connect(&f.d);
+        assert_works(&f);
+        qtest_writel(f.qts, ring->addr + QXEN_RING_REQ_PROD,
+                     ring->req_prod + ahead[i]);
+        qxen_evtchn_notify(&f.xen, ring->port);
+        qxen_device_wait(&f.d.dev, XenbusStateClosed);
+        qxen_settle(&f.xen);
+        qxen_assert_alive(&f.xen, &f.idle);
+        qvdispl_rings_free(&f.d);
+        qvdispl_restart(&f.d);
+    }
+    stop_device(&f);
+}
+
+/* Attack: indices that belong to the back end are not read back */
+static void test_rings_foreign_indices(void)
+{
+    Fixture f;
+    QXenRing *ring = &f.d.conn[0].req;
+    struct xendispl_req req = { .operation = XENDISPL_OP_PG_FLIP };
+    struct xendispl_resp resp;
+
+    start(&f);
+    poke(&f, 0);
+    qtest_writel(f.qts, ring->addr + QXEN_RING_RSP_PROD, 0x12345678);
+    qtest_writel(f.qts, ring->addr + QXEN_RING_REQ_EVENT, 0x12345678);
+    req.id = 77;
+    qxen_ring_put(ring, &req, sizeof(req));
+    qtest_writel(f.qts, ring->addr + QXEN_RING_REQ_PROD, ring->req_prod);
+    qxen_evtchn_notify(&f.xen, ring->port);
+    qxen_settle(&f.xen);
+    g_assert_cmpuint(qtest_readl(f.qts, ring->addr + QXEN_RING_RSP_PROD),
+                     ==, ring->rsp_cons + 1);
+    g_assert(qxen_ring_get(ring, &resp, sizeof(resp)));
+    g_assert_cmpuint(resp.id, ==, 77);
+    stop(&f);
+}
+
+/* Attack: operations that do not exist */
+static void test_rings_garbage_opcodes(void)
+{
+    Fixture f;
+    int op;
+
+    start(&f);
+    for (op = 0; op < 256; op++) {
+        struct xendispl_req req = { .operation = op };
+
+        memset(&req.op, 0xa5, sizeof(req.op));
+        if (op <= XENDISPL_OP_GET_EDID && op != 1) {
+            g_assert_cmpint(qvdispl_request(&f.d, 0, &req, NULL), <, 0);
+        } else {
+            g_assert_cmpint(qvdispl_request(&f.d, 0, &req, NULL), ==,
+                            NOT_SUPPORTED);
+        }
+    }
+    g_assert_cmpuint(get_property(&f, "errors"), >=, 256);
+    assert_works(&f);
+    stop(&f);
+}
+
+/* Attack: notifications without requests, to keep the back end busy */
+static void test_rings_spurious_notify(void)
+{
+    Fixture f;
+    struct xendispl_resp resp;
+    int i;
+
+    start(&f);
+    for (i = 0; i < 1000; i++) {
+        qxen_evtchn_notify(&f.xen, f.d.conn[0].req.port);
+        qxen_evtchn_notify(&f.xen, f.d.conn[0].evt_port);
+    }
+    qxen_settle(&f.xen);
+    g_assert(!qxen_ring_get(&f.d.conn[0].req, &resp, sizeof(resp)));
+    assert_works(&f);
+    stop(&f);
+}
+
+/* Requests that the protocol has on connector 0 only */
+static void test_rings_wrong_connector(void)
+{
+    static const uint8_t ops[] = {
+        XENDISPL_OP_DBUF_CREATE, XENDISPL_OP_DBUF_DESTROY,
+        XENDISPL_OP_FB_ATTACH, XENDISPL_OP_FB_DETACH,
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i;
+
+    start_device(&f, "connectors=800x600;640x480");
+    qvdispl_connect(&f.d);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    for (i = 0; i < ARRAY_SIZE(ops); i++) {
+        struct xendispl_req req = {
+            .operation = ops[i],
+            .op.dbuf_create = buf.req,
+        };
+
+        g_assert_cmpint(qvdispl_request(&f.d, 1, &req, NULL), ==, BAD_VALUE);
+    }
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Directories */
+
+/* One entry less than a page of the directory, as many, and one more */
+static void test_directory_lengths(void)
+{
+    unsigned int n = XENDISPL_DIR_ENTRIES;
+    unsigned int pages[] = { 1, 2, n - 1, n, n + 1, 2 * n, 2 * n + 1 };
+    Fixture f;
+    int i;
+
+    start(&f);
+    for (i = 0; i < ARRAY_SIZE(pages); i++) {
+        QVDisplBuffer buf;
+
+        qvdispl_buffer_alloc(&f.d, &buf, 1024, pages[i], 32, 0);
+        g_assert_cmpuint(buf.nr_pages, ==, pages[i]);
+        qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+        g_assert_cmpuint(get_property(&f, "bytes-mapped"), ==,
+                         pages[i] * XEN_PAGE_SIZE);
+        g_assert_cmpuint(qxen_grant_mapped(&f.xen, buf.refs[pages[i] - 1]),
+                         ==, 1);
+        g_assert_cmpuint(qxen_grant_mapped(&f.xen, buf.dir_refs[0]), ==, 0);
+        qvdispl_unfb(&f.d, &buf);
+    }
+    stop(&f);
+}
+
+/*
+ * Sends a buffer of 1024 x @pages whose directory the callback has spoilt:
+ * it must be refused, with nothing mapped.
+ */
+static void refuse_buffer(Fixture *f, unsigned int pages,
+                          void (*spoil)(Fixture *f, QVDisplBuffer *buf))
+{
+    QVDisplBuffer buf;
+
+    qvdispl_buffer_alloc(&f->d, &buf, 1024, pages, 32, 0);
+    spoil(f, &buf);
+    g_assert_cmpint(qvdispl_dbuf_create(&f->d, &buf), ==, BAD_VALUE);
+    g_assert_cmpuint(get_property(f, "bytes-mapped"), ==, 0);
+    /* Its cookie is not taken */
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f->d, buf.req.dbuf_cookie), ==,
+                    NO_SUCH_COOKIE);
+    qvdispl_buffer_free(&f->d, &buf);
+    assert_works(f);
+}
+
+static void spoil_loop_self(Fixture *f, QVDisplBuffer *buf)
+{
+    qtest_writel(f->qts, qvdispl_dir_next(buf, 0), buf->dir_refs[0]);
+}
+
+static void spoil_loop_back(Fixture *f, QVDisplBuffer *buf)
+{
+    qtest_writel(f->qts, qvdispl_dir_next(buf, 1), buf->dir_refs[0]);
+}
+
+/* Attack: a directory that never ends */
+static void test_directory_loop(void)
+{
+    Fixture f;
+
+    start(&f);
+    refuse_buffer(&f, 2 * XENDISPL_DIR_ENTRIES, spoil_loop_self);
+    refuse_buffer(&f, 3 * XENDISPL_DIR_ENTRIES, spoil_loop_back);
+    stop(&f);
+}
+
+static void spoil_no_next(Fixture *f, QVDisplBuffer *buf)
+{
+    qtest_writel(f->qts, qvdispl_dir_next(buf, 0), 0);
+}
+
+static void spoil_no_first(Fixture *f, QVDisplBuffer *buf)
+{
+    buf->req.gref_directory = 0;
+}
+
+/* Attack: a directory that ends before the buffer does */
+static void test_directory_short(void)
+{
+    Fixture f;
+
+    start(&f);
+    refuse_buffer(&f, XENDISPL_DIR_ENTRIES + 1, spoil_no_next);
+    refuse_buffer(&f, 1, spoil_no_first);
+    stop(&f);
+}
+
+static void spoil_dir_ungranted(Fixture *f, QVDisplBuffer *buf)
+{
+    unsigned int last = buf->nr_dirs - 1;
+
+    qxen_grant_set(&f->xen, buf->dir_refs[last],
+                   (buf->dir >> XEN_PAGE_SHIFT) + last, 0);
+}
+
+static void spoil_dir_no_memory(Fixture *f, QVDisplBuffer *buf)
+{
+    qxen_grant_set(&f->xen, buf->dir_refs[buf->nr_dirs - 1], UINT32_MAX,
+                   XEN_QTEST_GRANT_ACCESS);
+}
+
+static void spoil_dir_reference(Fixture *f, QVDisplBuffer *buf)
+{
+    buf->req.gref_directory = UINT32_MAX;
+}
+
+/* Attack: directory pages that are not granted, or are no memory */
+static void test_directory_ungranted(void)
+{
+    Fixture f;
+
+    start(&f);
+    refuse_buffer(&f, 1, spoil_dir_ungranted);
+    refuse_buffer(&f, XENDISPL_DIR_ENTRIES + 1, spoil_dir_ungranted);
+    refuse_buffer(&f, 1, spoil_dir_no_memory);
+    refuse_buffer(&f, XENDISPL_DIR_ENTRIES + 1, spoil_dir_no_memory);
+    refuse_buffer(&f, 1, spoil_dir_reference);
+    stop(&f);
+}
+
+static unsigned int spoilt_entry;
+static uint32_t spoilt_ref;
+
+static void spoil_entry(Fixture *f, QVDisplBuffer *buf)
+{
+    qtest_writel(f->qts, qvdispl_dir_entry(buf, spoilt_entry), spoilt_ref);
+}
+
+/*
+ * Attack: one reference among many that the guest has not granted, at
+ * the start, in the middle and at the end (CVE-2021-26932: one failure in a
+ * batch that goes unnoticed).
+ */
+static void test_directory_bad_entries(void)
+{
+    static const uint32_t refs[] = {
+        0, 7, XEN_QTEST_MAX_GRANTS - 1, XEN_QTEST_MAX_GRANTS, UINT32_MAX,
+    };
+    static const unsigned int entries[] = { 0, 1, 17, 38, 39 };
+    Fixture f;
+    int i, j;
+
+    start(&f);
+    for (i = 0; i < ARRAY_SIZE(refs); i++) {
+        for (j = 0; j < ARRAY_SIZE(entries); j++) {
+            spoilt_entry = entries[j];
+            spoilt_ref = refs[i];
+            refuse_buffer(&f, 40, spoil_entry);
+        }
+    }
+    stop(&f);
+}
+
+/* The same page more than once is the guest's own business */
+static void test_directory_repeated_entry(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 1024, 4, 32, 0);
+    qtest_writel(f.qts, qvdispl_dir_entry(&buf, 3), buf.refs[0]);
+    qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpuint(qxen_grant_mapped(&f.xen, buf.refs[0]), ==, 2);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* The back end only reads, so a guest may grant no more than that */
+static void test_directory_read_only(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    unsigned int i;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    for (i = 0; i < buf.nr_pages; i++) {
+        qxen_grant_set(&f.xen, buf.refs[i],
+                       (buf.addr >> XEN_PAGE_SHIFT) + i,
+                       XEN_QTEST_GRANT_ACCESS | XEN_QTEST_GRANT_READONLY);
+    }
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Sizes */
+
+/*
+ * Attack: geometry that is empty, enormous, overflows 32 bit when multiplied,
+ * or needs more than the buffer has.
+ */
+static void test_sizes_dbuf(void)
+{
+    static const struct {
+        const char *what;
+        uint32_t width, height, bpp, size, ofs;
+        int status;
+    } bad[] = {
+        { "no width", 0, 64, 32, 16384, 0, BAD_VALUE },
+        { "no height", 64, 0, 32, 16384, 0, BAD_VALUE },
+        { "no bpp", 64, 64, 0, 16384, 0, BAD_VALUE },
+        { "no size", 64, 64, 32, 0, 0, BAD_VALUE },
+        { "one page short", 64, 64, 32, 12288, 0, BAD_VALUE },
+        { "offset too far", 64, 64, 32, 16384, 1, BAD_VALUE },
+        { "offset beyond", 64, 64, 32, 16384, 16384, BAD_VALUE },
+        { "offset wraps", 64, 64, 32, 16384, UINT32_MAX, BAD_VALUE },
+        { "offset wraps to 0", 64, 64, 32, 16384, -16384, BAD_VALUE },
+        { "stride wraps to 0", 0x40000000, 1, 32, 16384, 0, BAD_VALUE },
+        { "wraps to 64 x 64", 0x40000040, 64, 32, 16384, 0, BAD_VALUE },
+        { "area wraps to 0", 65536, 65536, 32, 16384, 0, BAD_VALUE },
+        { "enormous", UINT32_MAX, UINT32_MAX, 32, UINT32_MAX, 0, BAD_VALUE },
+        { "wide", UINT32_MAX, 1, 32, 16384, 0, BAD_VALUE },
+        { "high", 1, UINT32_MAX, 32, 16384, 0, BAD_VALUE },
+        { "deep", 1, 1, UINT32_MAX, 16384, 0, BAD_VALUE },
+        { "deep, wraps", 64, 64, 0x80000020, 16384, 0, BAD_VALUE },
+        { "more than mapped at once", 64, 64, 32, UINT32_MAX, 0, OVER_QUOTA },
+        { "4 GiB - 1 page", 64, 64, 32, 0xfffff000, 0, OVER_QUOTA },
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct xendispl_req req = {
+            .operation = XENDISPL_OP_DBUF_CREATE,
+            .op.dbuf_create = buf.req,
+        };
+        int status;
+
+        req.op.dbuf_create.width = bad[i].width;
+        req.op.dbuf_create.height = bad[i].height;
+        req.op.dbuf_create.bpp = bad[i].bpp;
+        req.op.dbuf_create.buffer_sz = bad[i].size;
+        req.op.dbuf_create.data_ofs = bad[i].ofs;
+        status = qvdispl_request(&f.d, 0, &req, NULL);
+        if (status != bad[i].status) {
+            g_error("%s: status %d, not %d", bad[i].what, status,
+                    bad[i].status);
+        }
+        g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+    }
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: a framebuffer that reaches beyond its display buffer */
+static void test_sizes_fb(void)
+{
+    static const struct {
+        uint32_t width, height, fourcc;
+    } bad[] = {
+        { 0, 64, DRM_FORMAT_XRGB8888 },
+        { 64, 0, DRM_FORMAT_XRGB8888 },
+        { 65, 64, DRM_FORMAT_XRGB8888 },
+        { 64, 65, DRM_FORMAT_XRGB8888 },
+        { 64, UINT32_MAX, DRM_FORMAT_XRGB8888 },
+        { UINT32_MAX, 64, DRM_FORMAT_XRGB8888 },
+        { 0x40000040, 64, DRM_FORMAT_XRGB8888 },
+        { 64, 0x01000000, DRM_FORMAT_XRGB8888 },
+        { 64, 0x01000001, DRM_FORMAT_XRGB8888 },
+        { 129, 64, DRM_FORMAT_RGB565 },
+        { 86, 64, DRM_FORMAT_RGB888 },
+        { 64, 64, 0 },
+        { 64, 64, UINT32_MAX },
+        { 64, 64, DRM_FORMAT_NV12 },
+        { 64, 64, DRM_FORMAT_XBGR16161616F },
+        { 64, 64, DRM_FORMAT_XRGB8888 | DRM_FORMAT_BIG_ENDIAN },
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        int status = qvdispl_fb_attach(&f.d, buf.req.dbuf_cookie, 1,
+                                       bad[i].width, bad[i].height,
+                                       bad[i].fourcc);
+
+        if (status != BAD_VALUE) {
+            g_error("%ux%u, format 0x%x: status %d, not %d", bad[i].width,
+                    bad[i].height, bad[i].fourcc, status, BAD_VALUE);
+        }
+    }
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* A framebuffer may be a part of its display buffer */
+static void test_sizes_fb_smaller(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    g_autofree uint8_t *data = NULL;
+    uint64_t fb;
+    Picture pic;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    data = draw(&f, &buf);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    fb = qvdispl_cookie(&f.d);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, buf.req.dbuf_cookie, fb, 40, 30,
+                                      DRM_FORMAT_XRGB8888), ==, 0);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, fb, 0, 0, 40, 30, 32), ==, 0);
+    screendump(&f, "vd0", 0, &pic);
+    assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 40, 30, buf.stride);
+    g_free(pic.rgb);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    buf.fb_cookie = fb;
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: a visible part that is not within the framebuffer */
+static void test_sizes_config(void)
+{
+    static const struct {
+        uint32_t x, y, width, height, bpp;
+    } bad[] = {
+        { 0, 0, 0, 64, 32 },
+        { 0, 0, 64, 0, 32 },
+        { 0, 0, 65, 64, 32 },
+        { 0, 0, 64, 65, 32 },
+        { 64, 0, 64, 64, 32 },
+        { 0, 64, 64, 64, 32 },
+        { UINT32_MAX, 0, 64, 64, 32 },
+        { 0, UINT32_MAX, 64, 64, 32 },
+        { UINT32_MAX - 63, 0, 64, 64, 32 },
+        { 0, 0, UINT32_MAX, UINT32_MAX, 32 },
+        { UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 32 },
+        { 0, 0, 64, 64, 0 },
+        { 0, 0, 64, 64, 16 },
+        { 0, 0, 64, 64, UINT32_MAX },
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        int status = qvdispl_set_config(&f.d, 0, buf.fb_cookie, bad[i].x,
+                                        bad[i].y, bad[i].width, bad[i].height,
+                                        bad[i].bpp);
+
+        if (status != BAD_VALUE) {
+            g_error("%ux%u at %u,%u, %u bpp: status %d, not %d",
+                    bad[i].width, bad[i].height, bad[i].x, bad[i].y,
+                    bad[i].bpp, status, BAD_VALUE);
+        }
+    }
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: a flag that has no meaning, and one for what is not offered */
+static void test_sizes_be_alloc(void)
+{
+    Fixture f;
+    g_autofree char *be_alloc = NULL;
+
+    start(&f);
+    be_alloc = qxen_device_fe_read(&f.d.dev, XENDISPL_FIELD_BE_ALLOC);
+    g_assert(!be_alloc || !strcmp(be_alloc, "0"));
+    stop(&f);
+}
+
+/* Cookies */
+
+static void test_cookies_zero(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    uint64_t cookie;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    cookie = buf.req.dbuf_cookie;
+    buf.req.dbuf_cookie = 0;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, BAD_VALUE);
+    buf.req.dbuf_cookie = cookie;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, cookie, 0, 64, 64,
+                                      DRM_FORMAT_XRGB8888), ==, BAD_VALUE);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: the second of a cookie takes the place of the first, which leaks */
+static void test_cookies_duplicate(void)
+{
+    Fixture f;
+    QVDisplBuffer one, two;
+    uint64_t cookie;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &one, 64, 64, 32, 0);
+    qvdispl_buffer_alloc(&f.d, &two, 64, 64, 32, 0);
+    qvdispl_fb(&f.d, &one, DRM_FORMAT_XRGB8888);
+
+    cookie = two.req.dbuf_cookie;
+    two.req.dbuf_cookie = one.req.dbuf_cookie;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &two), ==, COOKIE_EXISTS);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &two), ==, 0);
+    two.req.dbuf_cookie = cookie;
+
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, one.req.dbuf_cookie,
+                                      one.fb_cookie, 64, 64,
+                                      DRM_FORMAT_XRGB8888), ==,
+                    COOKIE_EXISTS);
+    qvdispl_unfb(&f.d, &one);
+    qvdispl_buffer_free(&f.d, &two);
+    stop(&f);
+}
+
+static void test_cookies_unknown(void)
+{
+    Fixture f;
+    uint64_t bad = 0xdeadbeefcafe;
+
+    start(&f);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, bad), ==, NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, bad, 1, 64, 64,
+                                      DRM_FORMAT_XRGB8888), ==,
+                    NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, bad), ==, NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, bad, 0, 0, 64, 64, 32), ==,
+                    NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, bad), ==, NO_SUCH_COOKIE);
+    stop(&f);
+}
+
+/* Attack: cookies that differ in the upper half only */
+static void test_cookies_64_bit(void)
+{
+    Fixture f;
+    QVDisplBuffer one, two;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &one, 64, 64, 32, 0);
+    qvdispl_buffer_alloc(&f.d, &two, 64, 64, 32, 0);
+    one.req.dbuf_cookie = 0x1234;
+    two.req.dbuf_cookie = 0x8000000000001234;
+    qvdispl_fb(&f.d, &one, DRM_FORMAT_XRGB8888);
+    qvdispl_fb(&f.d, &two, DRM_FORMAT_XRGB8888);
+    qvdispl_unfb(&f.d, &one);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &two), ==, two.nr_pages);
+    qvdispl_unfb(&f.d, &two);
+    stop(&f);
+}
+
+/* A cookie is free again when its object is gone */
+static void test_cookies_reuse(void)
+{
+    Fixture f;
+    int i;
+
+    start(&f);
+    for (i = 0; i < 5; i++) {
+        QVDisplBuffer buf;
+
+        qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+        buf.req.dbuf_cookie = 0x55;
+        qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+        g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+        qvdispl_unfb(&f.d, &buf);
+        g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, 0x55), ==,
+                        NO_SUCH_COOKIE);
+    }
+    stop(&f);
+}
+
+/* Attack: destroying a display buffer below its framebuffer */
+static void test_cookies_in_use(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==,
+                    IN_USE);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: detaching what is on the screen, and reading on after it */
+static void test_cookies_detach_shown(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    Picture pic;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    qvdispl_unfb(&f.d, &buf);
+    screendump(&f, "vd0", 0, &pic);
+    g_free(pic.rgb);
+    g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_GRANT_PAGES), ==, 2);
+    stop(&f);
+}
+
+/* Formats: what the guest drew is what is seen, at any size */
+
+static void test_formats(const void *opaque)
+{
+    static const struct {
+        unsigned int width, height;
+    } sizes[] = {
+        { 2, 1 }, { 4, 3 }, { 18, 13 }, { 64, 64 }, { 334, 251 },
+        /* No pixels come in pairs */
+        { 1, 1 }, { 3, 5 }, { 17, 13 }, { 333, 251 }, { 799, 3 },
+    };
+    uint32_t fourcc = GPOINTER_TO_UINT(opaque);
+    unsigned int bpp = 16;
+    Fixture f;
+    int i;
+
+    if (fourcc == DRM_FORMAT_RGB888) {
+        bpp = 24;
+    } else if (fourcc == DRM_FORMAT_XRGB8888 ||
+               fourcc == DRM_FORMAT_ARGB8888) {
+        bpp = 32;
+    }
+
+    start(&f);
+    for (i = 0; i < (fourcc == DRM_FORMAT_YUYV ? 5 : ARRAY_SIZE(sizes));
+         i++) {
+        QVDisplBuffer buf;
+        g_autofree uint8_t *data = NULL;
+
+        qvdispl_buffer_alloc(&f.d, &buf, sizes[i].width, sizes[i].height,
+                             bpp, 0);
+        data = draw(&f, &buf);
+        qvdispl_show(&f.d, 0, &buf, fourcc);
+        assert_shown(&f, 0, &buf, fourcc, data);
+        g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+        qvdispl_unfb(&f.d, &buf);
+    }
+    stop(&f);
+}
+
+/* The picture does not begin where the buffer does */
+static void test_formats_offset(void)
+{
+    static const unsigned int offsets[] = { 4, 64, 4096, 4100, 3 };
+    Fixture f;
+    int i;
+
+    start(&f);
+    for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+        QVDisplBuffer buf;
+        g_autofree uint8_t *data = NULL;
+
+        qvdispl_buffer_alloc(&f.d, &buf, 100, 50, 32, offsets[i]);
+        data = draw(&f, &buf);
+        qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+        assert_shown(&f, 0, &buf, DRM_FORMAT_XRGB8888, data);
+        g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+        qvdispl_unfb(&f.d, &buf);
+    }
+    stop(&f);
+}
+
+/* No pixel is copied where the console can show the format as it is */
+static void test_formats_no_copy(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    g_autofree uint8_t *data = NULL;
+    uint32_t maps;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    maps = qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP);
+
+    /* Drawn to the buffer that is shown, and the guest says nothing */
+    data = draw(&f, &buf);
+    assert_shown(&f, 0, &buf, DRM_FORMAT_XRGB8888, data);
+    g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==, maps);
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_COPY), ==, 0);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Only a part of the framebuffer is visible */
+static void test_formats_visible_part(void)
+{
+    static const uint32_t fourccs[] = {
+        DRM_FORMAT_XRGB8888, DRM_FORMAT_RGB565,
+    };
+    Fixture f;
+    int i;
+
+    start(&f);
+    for (i = 0; i < ARRAY_SIZE(fourccs); i++) {
+        unsigned int bpp = i ? 16 : 32;
+        QVDisplBuffer buf;
+        g_autofree uint8_t *data = NULL;
+        Picture pic;
+
+        qvdispl_buffer_alloc(&f.d, &buf, 200, 100, bpp, 0);
+        data = draw(&f, &buf);
+        qvdispl_fb(&f.d, &buf, fourccs[i]);
+        g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 20, 10,
+                                           200, 100, bpp), ==, 0);
+        screendump(&f, "vd0", 0, &pic);
+        assert_picture(&pic, fourccs[i],
+                       data + 10 * buf.stride + 20 * bpp / 8, 180, 90,
+                       buf.stride);
+        g_free(pic.rgb);
+        g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+        qvdispl_unfb(&f.d, &buf);
+    }
+    stop(&f);
+}
+
+/* Connectors */
+
+static void test_connectors_two(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[2];
+    g_autofree uint8_t *data[2] = { NULL, NULL };
+    int i;
+
+    start_device(&f, "connectors=800x600;320x200");
+    g_assert_cmpuint(f.d.nr_conn, ==, 2);
+    g_assert_cmpuint(f.d.conn[1].width, ==, 320);
+    qvdispl_connect(&f.d);
+    for (i = 0; i < 2; i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[i], f.d.conn[i].width,
+                             f.d.conn[i].height, i ? 16 : 32, 0);
+        data[i] = draw(&f, &buf[i]);
+        qvdispl_show(&f.d, i, &buf[i],
+                     i ? DRM_FORMAT_RGB565 : DRM_FORMAT_XRGB8888);
+    }
+    assert_shown(&f, 0, &buf[0], DRM_FORMAT_XRGB8888, data[0]);
+    assert_shown(&f, 1, &buf[1], DRM_FORMAT_RGB565, data[1]);
+
+    /* Disabling one leaves the other */
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    assert_shown(&f, 1, &buf[1], DRM_FORMAT_RGB565, data[1]);
+    qvdispl_unfb(&f.d, &buf[0]);
+    qvdispl_unfb(&f.d, &buf[1]);
+    g_free(g_steal_pointer(&data[1]));
+    stop(&f);
+}
+
+/* One framebuffer on two connectors, and gone from both at once */
+static void test_connectors_clone(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    g_autofree uint8_t *data = NULL;
+
+    start_device(&f, "connectors=800x600;800x600");
+    qvdispl_connect(&f.d);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    data = draw(&f, &buf);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 1, buf.fb_cookie, 0, 0, 800, 600,
+                                       32), ==, 0);
+    assert_shown(&f, 0, &buf, DRM_FORMAT_XRGB8888, data);
+    assert_shown(&f, 1, &buf, DRM_FORMAT_XRGB8888, data);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+static void test_connectors_names(void)
+{
+    Fixture f;
+    g_autofree char *one = NULL;
+    g_autofree char *two = NULL;
+
+    start_device(&f, "connectors=left:800x600;right:640x480");
+    one = qxen_device_fe_read(&f.d.dev, "0/" XENDISPL_FIELD_UNIQUE_ID);
+    two = qxen_device_fe_read(&f.d.dev, "1/" XENDISPL_FIELD_UNIQUE_ID);
+    g_assert_cmpstr(one, ==, "left");
+    g_assert_cmpstr(two, ==, "right");
+    stop_device(&f);
+}
+
+/* Flips */
+
+typedef struct Flipper {
+    QVDisplBuffer buf[2];
+    uint16_t id;
+} Flipper;
+
+static void flipper_start(Fixture *f, Flipper *fl, unsigned int conn)
+{
+    QVDisplConnector *c = &f->d.conn[conn];
+
+    memset(fl, 0, sizeof(*fl));
+    qvdispl_buffer_alloc(&f->d, &fl->buf[0], c->width, c->height, 32, 0);
+    qvdispl_buffer_alloc(&f->d, &fl->buf[1], c->width, c->height, 32, 0);
+    qvdispl_show(&f->d, conn, &fl->buf[0], DRM_FORMAT_XRGB8888);
+    qvdispl_fb(&f->d, &fl->buf[1], DRM_FORMAT_XRGB8888);
+}
+
+static void flipper_stop(Fixture *f, Flipper *fl, unsigned int conn)
+{
+    g_assert_cmpint(qvdispl_disable(&f->d, conn), ==, 0);
+    qvdispl_unfb(&f->d, &fl->buf[0]);
+    qvdispl_unfb(&f->d, &fl->buf[1]);
+}
+
+static void refresh(Fixture *f)
+{
+    qtest_clock_step(f->qts, REFRESH_NS);
+    qxen_settle(&f->xen);
+}
+
+static void assert_no_event(Fixture *f, unsigned int conn)
+{
+    struct xendispl_evt evt;
+
+    qxen_settle(&f->xen);
+    g_assert(!qvdispl_event(&f->d, conn, &evt));
+}
+
+static void assert_flip_event(Fixture *f, unsigned int conn, uint16_t id,
+                              uint64_t fb_cookie)
+{
+    struct xendispl_evt evt;
+
+    g_assert(qvdispl_event(&f->d, conn, &evt));
+    g_assert_cmpuint(evt.type, ==, XENDISPL_EVT_PG_FLIP);
+    g_assert_cmpuint(evt.id, ==, id);
+    g_assert_cmphex(evt.op.pg_flip.fb_cookie, ==, fb_cookie);
+}
+
+/* Many flips: in order, none lost, one event and one notification each */
+static void test_flips_order(void)
+{
+    Fixture f;
+    Flipper fl;
+    uint32_t maps;
+    int i;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    maps = qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP);
+    qxen_evtchn_take(&f.xen, f.d.conn[0].evt_port);
+    for (i = 0; i < 300; i++) {
+        uint64_t cookie = fl.buf[(i + 1) % 2].fb_cookie;
+
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, cookie), ==, 0);
+        refresh(&f);
+        assert_flip_event(&f, 0, i, cookie);
+        g_assert_cmpuint(qxen_evtchn_take(&f.xen, f.d.conn[0].evt_port), ==,
+                         1);
+        assert_no_event(&f, 0);
+    }
+    g_assert_cmpuint(get_property(&f, "flips"), ==, 300);
+    /* Mapped once a buffer, never once a flip */
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==, maps);
+    g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* Not before the refresh, and at the refresh */
+static void test_flips_pace(void)
+{
+    static const unsigned int rates[] = { 1, 30, 60, 144 };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(rates); i++) {
+        g_autofree char *props = g_strdup_printf(
+            "connectors=800x600,refresh-rate=%u", rates[i]);
+        int64_t period = NANOSECONDS_PER_SECOND / rates[i];
+        Fixture f;
+        Flipper fl;
+
+        start_device(&f, props);
+        qvdispl_connect(&f.d);
+        flipper_start(&f, &fl, 0);
+
+        /* From one refresh to the next */
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+        qtest_clock_step(f.qts, period + 1);
+        qxen_settle(&f.xen);
+        assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, 0);
+        assert_no_event(&f, 0);
+        qtest_clock_step(f.qts, period / 2);
+        assert_no_event(&f, 0);
+        qtest_clock_step(f.qts, period / 2 + 1);
+        qxen_settle(&f.xen);
+        assert_flip_event(&f, 0, 1, fl.buf[0].fb_cookie);
+        flipper_stop(&f, &fl, 0);
+        stop(&f);
+    }
+}
+
+/* What is seen changes with the refresh, and not with the request */
+static void test_flips_shown(void)
+{
+    Fixture f;
+    Flipper fl;
+    g_autofree uint8_t *data = NULL;
+    g_autofree uint8_t *black = NULL;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    data = draw(&f, &fl.buf[1]);
+    black = g_malloc0(fl.buf[0].stride * fl.buf[0].req.height);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    assert_shown(&f, 0, &fl.buf[0], DRM_FORMAT_XRGB8888, black);
+    refresh(&f);
+    assert_shown(&f, 0, &fl.buf[1], DRM_FORMAT_XRGB8888, data);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* A second flip before the first is done */
+static void test_flips_busy(void)
+{
+    Fixture f;
+    Flipper fl;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, IN_USE);
+    refresh(&f);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+    assert_no_event(&f, 0);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+static void test_flips_unconfigured(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, BAD_VALUE);
+    refresh(&f);
+    assert_no_event(&f, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: flipping to what is not attached any more, or too small */
+static void test_flips_unattached(void)
+{
+    Fixture f;
+    Flipper fl;
+    QVDisplBuffer small, gone;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    qvdispl_buffer_alloc(&f.d, &gone, 800, 600, 32, 0);
+    qvdispl_fb(&f.d, &gone, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, gone.fb_cookie), ==, 0);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, gone.fb_cookie), ==,
+                    NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, gone.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &gone);
+
+    qvdispl_buffer_alloc(&f.d, &small, 64, 64, 32, 0);
+    qvdispl_fb(&f.d, &small, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, small.fb_cookie), ==, BAD_VALUE);
+    qvdispl_unfb(&f.d, &small);
+    refresh(&f);
+    assert_no_event(&f, 0);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/*
+ * Attack: the target of a flip that is queued is detached and destroyed, so
+ * that the refresh shows memory that is gone.
+ */
+static void test_flips_detach_queued(void)
+{
+    Fixture f;
+    Flipper fl;
+    QVDisplBuffer buf;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    refresh(&f);
+    /* The flip ends all the same: a guest that waits must not hang */
+    assert_flip_event(&f, 0, 0, buf.fb_cookie);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    refresh(&f);
+    assert_flip_event(&f, 0, 1, fl.buf[1].fb_cookie);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* A mode change with a flip on its way */
+static void test_flips_config_queued(void)
+{
+    Fixture f;
+    Flipper fl;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    refresh(&f);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+    assert_no_event(&f, 0);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/*
+ * Attack: a frontend that never consumes events must not make the back end
+ * write over them; nothing is lost once it does.
+ */
+static void test_flips_event_ring_full(void)
+{
+    Fixture f;
+    Flipper fl;
+    unsigned int i;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    for (i = 0; i <= EVENTS; i++) {
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[(i + 1) % 2].fb_cookie),
+                        ==, 0);
+        refresh(&f);
+    }
+    g_assert_cmpuint(qtest_readl(f.qts, f.d.conn[0].evt_page +
+                                 offsetof(struct xendispl_event_page,
+                                          in_prod)), ==, EVENTS);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, IN_USE);
+
+    for (i = 0; i < EVENTS; i++) {
+        assert_flip_event(&f, 0, i, fl.buf[(i + 1) % 2].fb_cookie);
+    }
+    refresh(&f);
+    assert_flip_event(&f, 0, EVENTS, fl.buf[(EVENTS + 1) % 2].fb_cookie);
+    assert_no_event(&f, 0);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* Attack: indices of the event page from nowhere */
+static void test_flips_event_indices(void)
+{
+    static const uint32_t bad[] = {
+        1, 63, 64, 0x7fffffff, 0x80000000, UINT32_MAX,
+    };
+    Fixture f;
+    Flipper fl;
+    uint64_t page;
+    int i;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    page = f.d.conn[0].evt_page;
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        uint32_t cons = qtest_readl(f.qts, page);
+        uint32_t prod = qtest_readl(f.qts, page + 4);
+        uint64_t cookie = fl.buf[(i + 1) % 2].fb_cookie;
+
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, cookie), ==, 0);
+        qtest_writel(f.qts, page, cons + bad[i]);
+        qtest_writel(f.qts, page + 4, 0x12345678);
+        refresh(&f);
+        /* Back to what is true; the event comes, and where it belongs */
+        qtest_writel(f.qts, page, cons);
+        refresh(&f);
+        g_assert_cmpuint(qtest_readl(f.qts, page + 4), ==, prod + 1);
+        assert_flip_event(&f, 0, i, cookie);
+    }
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* Each connector has its own events, numbered by itself */
+static void test_flips_two_connectors(void)
+{
+    Fixture f;
+    Flipper fl[2];
+    int i, c;
+
+    start_device(&f, "connectors=320x200;160x100");
+    qvdispl_connect(&f.d);
+    flipper_start(&f, &fl[0], 0);
+    flipper_start(&f, &fl[1], 1);
+    for (i = 0; i < 10; i++) {
+        for (c = 0; c < 2; c++) {
+            if (i % (c + 1) == 0) {
+                Flipper *p = &fl[c];
+
+                g_assert_cmpint(qvdispl_flip(
+                    &f.d, c, p->buf[(p->id + 1) % 2].fb_cookie), ==, 0);
+            }
+        }
+        refresh(&f);
+        for (c = 0; c < 2; c++) {
+            if (i % (c + 1) == 0) {
+                Flipper *p = &fl[c];
+
+                assert_flip_event(&f, c, p->id,
+                                  p->buf[(p->id + 1) % 2].fb_cookie);
+                p->id++;
+            }
+            assert_no_event(&f, c);
+        }
+    }
+    g_assert_cmpuint(get_property(&f, "connector0-flips"), ==, 10);
+    g_assert_cmpuint(get_property(&f, "connector1-flips"), ==, 5);
+    flipper_stop(&f, &fl[0], 0);
+    flipper_stop(&f, &fl[1], 1);
+    stop(&f);
+}
+
+/* EDID */
+
+static int get_edid(Fixture *f, QVDisplBuffer *buf, uint32_t size,
+                    uint32_t *edid_sz)
+{
+    struct xendispl_req req = {
+        .operation = XENDISPL_OP_GET_EDID,
+        .op.get_edid = {
+            .buffer_sz = size,
+            .gref_directory = buf->req.gref_directory,
+        },
+    };
+    struct xendispl_resp resp;
+    int status = qvdispl_request(&f->d, 0, &req, &resp);
+
+    *edid_sz = resp.op.get_edid.edid_sz;
+    return status;
+}
+
+static void edid_start(Fixture *f, QVDisplBuffer *buf, const char *version)
+{
+    start_device(f, "connectors=1366x768");
+    f->d.version = version;
+    qvdispl_connect(&f->d);
+    qvdispl_buffer_alloc(&f->d, buf, XENDISPL_EDID_MAX_SIZE / 4, 1, 32, 0);
+}
+
+static void test_edid_read(void)
+{
+    static const uint8_t header[8] = { 0, 255, 255, 255, 255, 255, 255, 0 };
+    Fixture f;
+    QVDisplBuffer buf;
+    uint8_t edid[XENDISPL_EDID_MAX_SIZE];
+    uint32_t size;
+    uint8_t sum;
+    uint32_t i;
+
+    edid_start(&f, &buf, "2");
+    g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size), ==, 0);
+    g_assert_cmpuint(size, >=, XENDISPL_EDID_BLOCK_SIZE);
+    g_assert_cmpuint(size % XENDISPL_EDID_BLOCK_SIZE, ==, 0);
+    qtest_memread(f.qts, buf.addr, edid, size);
+    g_assert(!memcmp(edid, header, sizeof(header)));
+    g_assert_cmpuint(size, ==, (edid[126] + 1) * XENDISPL_EDID_BLOCK_SIZE);
+    for (i = 0, sum = 0; i < size; i++) {
+        sum += edid[i];
+        if (i % XENDISPL_EDID_BLOCK_SIZE == XENDISPL_EDID_BLOCK_SIZE - 1) {
+            g_assert_cmpuint(sum, ==, 0);
+        }
+    }
+    /* The first detailed timing is the preferred mode */
+    g_assert_cmpuint(edid[56] | (edid[58] & 0xf0) << 4, ==, 1366);
+    g_assert_cmpuint(edid[59] | (edid[61] & 0xf0) << 4, ==, 768);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: less room than the protocol asks for, or none at all */
+static void test_edid_bad_buffer(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    uint32_t size;
+
+    edid_start(&f, &buf, "2");
+    g_assert_cmpint(get_edid(&f, &buf, 0, &size), ==, BAD_VALUE);
+    g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE - 1, &size),
+                    ==, BAD_VALUE);
+    qxen_grant_set(&f.xen, buf.refs[0], buf.addr >> XEN_PAGE_SHIFT,
+                   XEN_QTEST_GRANT_ACCESS | XEN_QTEST_GRANT_READONLY);
+    g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size), ==,
+                    BAD_VALUE);
+    qtest_writel(f.qts, qvdispl_dir_entry(&buf, 0), 0);
+    g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size), ==,
+                    BAD_VALUE);
+    buf.req.gref_directory = 0;
+    g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size), ==,
+                    BAD_VALUE);
+    buf.req.gref_directory = buf.dir_refs[0];
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* The request is not in version 1 */
+static void test_edid_version_1(void)
+{
+    static const char *const versions[] = { "1", NULL };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(versions); i++) {
+        Fixture f;
+        QVDisplBuffer buf;
+        uint32_t size;
+
+        edid_start(&f, &buf, versions[i]);
+        g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size),
+                        ==, NOT_SUPPORTED);
+        qvdispl_buffer_free(&f.d, &buf);
+        stop(&f);
+    }
+}
+
+/* Hot plug */
+
+static void start_empty(Fixture *f, const char *args)
+{
+    f->qts = qtest_initf("-machine xen-qtest -nodefaults %s", args);
+    qxen_init(&f->xen, f->qts);
+    f->idle = qxen_alive_get(&f->xen);
+}
+
+/* The nodes that xl makes for vdispl=[...] */
+static void toolstack_add(Fixture *f, QXenDevice *dev, unsigned int id,
+                          const char *resolution)
+{
+    g_autofree char *key = NULL;
+
+    qxen_device_init(dev, &f->xen, XENDISPL_DRIVER_NAME,
+                     XENDISPL_DRIVER_NAME, id);
+    qxen_device_create(dev);
+    key = g_strdup_printf("%s/0/" XENDISPL_FIELD_RESOLUTION, dev->fe);
+    if (resolution) {
+        qxen_xs_write(&f->xen, QXEN_TOOLSTACK, key, "%s", resolution);
+    }
+    qxen_device_start(dev);
+    qxen_settle(&f->xen);
+}
+
+/* xl vdispl-attach and vdispl-detach, seen on the console named @id */
+static void attach_and_detach(const char *args, const char *id)
+{
+    Fixture f;
+    int i;
+
+    start_empty(&f, args);
+    for (i = 0; i < 3; i++) {
+        QXenDevice dev;
+        QVDisplBuffer buf;
+        g_autofree uint8_t *data = NULL;
+        g_autofree char *state = NULL;
+        Picture pic;
+
+        toolstack_add(&f, &dev, 0, "640x480");
+        qxen_device_cleanup(&dev);
+        qvdispl_init(&f.d, &f.xen, 0);
+        qvdispl_connect(&f.d);
+        qvdispl_buffer_alloc(&f.d, &buf, 640, 480, 32, 0);
+        data = draw(&f, &buf);
+        qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+        screendump(&f, id, 0, &pic);
+        assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 640, 480, buf.stride);
+        g_free(pic.rgb);
+
+        /* xl vdispl-detach, and the driver does not even answer */
+        qxen_device_remove(&f.d.dev);
+        qxen_settle(&f.xen);
+        qxen_assert_alive(&f.xen, &f.idle);
+        state = qxen_xs_read(&f.xen, QXEN_TOOLSTACK, f.d.dev.be);
+        g_assert_null(state);
+        qvdispl_buffer_free(&f.d, &buf);
+        qvdispl_rings_free(&f.d);
+        qvdispl_cleanup(&f.d);
+    }
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+static void test_hotplug_toolstack(void)
+{
+    attach_and_detach("", "vdispl0");
+}
+
+/* The same on consoles that exist before the device does */
+static void test_hotplug_screens(void)
+{
+    attach_and_detach("-device xen-vdispl-screens,id=screens,count=2",
+                      "screens");
+}
+
+/* Nodes of a toolstack, or who got hold of them, that make no sense */
+static void test_hotplug_bad_nodes(void)
+{
+    static const char *const resolutions[] = {
+        NULL, "", "x", "640", "640x", "x480", "640x480x", "0x480", "640x0",
+        "-1x480", "4294967296x480", "99999x99999", "640X480", "640 x 480",
+    };
+    Fixture f;
+    int i;
+
+    start_empty(&f, "");
+    for (i = 0; i < ARRAY_SIZE(resolutions); i++) {
+        QXenDevice dev;
+
+        /* One number each: QEMU's core tries a number once */
+        toolstack_add(&f, &dev, i, resolutions[i]);
+        if (resolutions[i]) {
+            g_assert_cmpint(qxen_device_state(&dev), !=, XenbusStateInitWait);
+            qxen_assert_alive(&f.xen, &f.idle);
+        }
+        qxen_device_remove(&dev);
+        qxen_settle(&f.xen);
+        qxen_assert_alive(&f.xen, &f.idle);
+        qxen_device_cleanup(&dev);
+    }
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+static void test_hotplug_device_add(void)
+{
+    Fixture f;
+    int i;
+
+    start_empty(&f, "");
+    for (i = 0; i < 3; i++) {
+        QVDisplBuffer buf;
+
+        qtest_qmp_assert_success(f.qts, "{ 'execute': 'device_add', "
+                                 "'arguments': { 'driver': 'xen-vdispl', "
+                                 "'id': 'vd0', "
+                                 "'connectors': '640x480' } }");
+        qvdispl_init(&f.d, &f.xen, 0);
+        qvdispl_connect(&f.d);
+        qvdispl_buffer_alloc(&f.d, &buf, 640, 480, 32, 0);
+        qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+        qtest_qmp_assert_success(f.qts, "{ 'execute': 'device_del', "
+                                 "'arguments': { 'id': 'vd0' } }");
+        qtest_qmp_eventwait(f.qts, "DEVICE_DELETED");
+        qxen_settle(&f.xen);
+        qxen_assert_alive(&f.xen, &f.idle);
+        qvdispl_buffer_free(&f.d, &buf);
+        qvdispl_rings_free(&f.d);
+        qvdispl_cleanup(&f.d);
+    }
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+/* Quota */
+
+/* Attack: a guest that maps until the host has no memory left */
+static void test_quota_bytes(void)
+{
+    Fixture f;
+    QVDisplBuffer one, two;
+
+    start_device(&f, "connectors=800x600,max-mapped=64k");
+    qvdispl_connect(&f.d);
+    qvdispl_buffer_alloc(&f.d, &one, 64, 192, 32, 0);
+    qvdispl_buffer_alloc(&f.d, &two, 64, 65, 32, 0);
+    qvdispl_fb(&f.d, &one, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &two), ==, OVER_QUOTA);
+    qvdispl_unfb(&f.d, &one);
+    qvdispl_fb(&f.d, &two, DRM_FORMAT_XRGB8888);
+    qvdispl_unfb(&f.d, &two);
+
+    /* The limit itself is within it */
+    qvdispl_buffer_alloc(&f.d, &one, 64, 256, 32, 0);
+    qvdispl_fb(&f.d, &one, DRM_FORMAT_XRGB8888);
+    qvdispl_unfb(&f.d, &one);
+    stop(&f);
+}
+
+/* Attack: any number of buffers, each of one page, or of framebuffers */
+static void test_quota_buffers(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[4];
+    int i;
+
+    start_device(&f, "connectors=800x600,max-buffers=3");
+    qvdispl_connect(&f.d);
+    for (i = 0; i < 4; i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[i], 16, 16, 32, 0);
+    }
+    for (i = 0; i < 3; i++) {
+        qvdispl_fb(&f.d, &buf[i], DRM_FORMAT_XRGB8888);
+    }
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf[3]), ==, OVER_QUOTA);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, buf[0].req.dbuf_cookie, 0x77, 16,
+                                      16, DRM_FORMAT_XRGB8888), ==,
+                    OVER_QUOTA);
+    qvdispl_unfb(&f.d, &buf[0]);
+    qvdispl_fb(&f.d, &buf[3], DRM_FORMAT_XRGB8888);
+    for (i = 1; i < 4; i++) {
+        qvdispl_unfb(&f.d, &buf[i]);
+    }
+    stop(&f);
+}
+
+/* Faults: every call that can fail does so once */
+
+static void test_faults_connect(void)
+{
+    unsigned int nth;
+    bool struck = true;
+
+    for (nth = 1; struck; nth++) {
+        Fixture f;
+
+        start_device(&f, "connectors=800x600;640x480");
+        qvdispl_rings_alloc(&f.d);
+        qvdispl_publish(&f.d);
+        qxen_settle(&f.xen);
+        qxen_fault(&f.xen, XEN_QTEST_CALL_ANY, nth, EIO);
+        qxen_device_set_state(&f.d.dev, XenbusStateInitialised);
+        qxen_settle(&f.xen);
+        struck = !qxen_fault_pending(&f.xen, XEN_QTEST_CALL_ANY);
+        qxen_fault(&f.xen, XEN_QTEST_CALL_ANY, 0, 0);
+
+        /* It may be gone: the bus takes a state it cannot read for an end */
+        qxen_device_set_state(&f.d.dev, XenbusStateClosed);
+        qxen_settle(&f.xen);
+        qxen_assert_nothing_shared(&f.xen);
+        qvdispl_rings_free(&f.d);
+        qvdispl_cleanup(&f.d);
+        qxen_cleanup(&f.xen);
+        qtest_quit(f.qts);
+    }
+    /* Two connectors: four nodes, two maps and four calls for ports each */
+    g_assert_cmpuint(nth, >, 20);
+}
+
+/* After a fault the same frontend can connect */
+static void test_faults_recover(void)
+{
+    static const XenQtestCall calls[] = {
+        XEN_QTEST_CALL_GNTTAB_OPEN, XEN_QTEST_CALL_GRANT_MAP,
+        XEN_QTEST_CALL_EVTCHN_OPEN, XEN_QTEST_CALL_EVTCHN_BIND,
+    };
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600;640x480");
+    for (i = 0; i < ARRAY_SIZE(calls); i++) {
+        unsigned int nth;
+
+        for (nth = 1; ; nth++) {
+            bool struck;
+
+            qvdispl_rings_alloc(&f.d);
+            qvdispl_publish(&f.d);
+            qxen_fault(&f.xen, calls[i], nth, ENOMEM);
+            qxen_device_set_state(&f.d.dev, XenbusStateInitialised);
+            qxen_settle(&f.xen);
+            struck = !qxen_fault_pending(&f.xen, calls[i]);
+            qxen_fault(&f.xen, calls[i], 0, 0);
+            g_assert_cmpint(qxen_device_state(&f.d.dev), ==,
+                            struck ? XenbusStateClosed : XenbusStateConnected);
+            if (struck) {
+                qxen_assert_alive(&f.xen, &f.idle);
+                qvdispl_rings_free(&f.d);
+            } else {
+                qvdispl_disconnect(&f.d);
+            }
+            qvdispl_restart(&f.d);
+            if (!struck) {
+                break;
+            }
+        }
+        g_assert_cmpuint(nth, >, 1);
+    }
+    stop_device(&f);
+}
+
+static void test_faults_buffer(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    QXenAlive connected;
+    unsigned int nth;
+
+    start(&f);
+    connected = qxen_alive_get(&f.xen);
+    qvdispl_buffer_alloc(&f.d, &buf, 1024, 2 * XENDISPL_DIR_ENTRIES, 32, 0);
+    for (nth = 1; ; nth++) {
+        bool struck;
+        int status;
+
+        qxen_fault(&f.xen, XEN_QTEST_CALL_GRANT_MAP, nth, ENOMEM);
+        status = qvdispl_dbuf_create(&f.d, &buf);
+        struck = !qxen_fault_pending(&f.xen, XEN_QTEST_CALL_GRANT_MAP);
+        qxen_fault(&f.xen, XEN_QTEST_CALL_GRANT_MAP, 0, 0);
+        if (!struck) {
+            g_assert_cmpint(status, ==, 0);
+            break;
+        }
+        g_assert_cmpint(status, <, 0);
+        qxen_assert_alive(&f.xen, &connected);
+    }
+    /* Two pages of directory, and the buffer at once */
+    g_assert_cmpuint(nth, ==, 4);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* A notification that cannot be sent is lost, but nothing else is */
+static void test_faults_notify(void)
+{
+    Fixture f;
+    Flipper fl;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_EVTCHN_NOTIFY, 1, EIO);
+    g_assert_cmpint(poke(&f, 0), ==, NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_EVTCHN_NOTIFY, 1, EIO);
+    refresh(&f);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        uint32_t fourcc;
+    } formats[] = {
+        { "rgb565", DRM_FORMAT_RGB565 },
+        { "rgb888", DRM_FORMAT_RGB888 },
+        { "xrgb8888", DRM_FORMAT_XRGB8888 },
+        { "argb8888", DRM_FORMAT_ARGB8888 },
+        { "xrgb4444", DRM_FORMAT_XRGB4444 },
+        { "argb4444", DRM_FORMAT_ARGB4444 },
+        { "xrgb1555", DRM_FORMAT_XRGB1555 },
+        { "argb1555", DRM_FORMAT_ARGB1555 },
+        { "yuyv", DRM_FORMAT_YUYV },
+    };
+    int i;
+
+    g_test_init(&argc, &argv, NULL);
+    if (!qtest_has_machine("xen-qtest") || !qtest_has_device("xen-vdispl")) {
+        g_test_skip("QEMU was built without xen-qtest or xen-vdispl");
+        return 0;
+    }
+
+#define ADD(area, name, fn) \
+    qtest_add_func("/xen/vdispl/" area "/" name, fn)
+
+    ADD("life", "connect", test_life_connect);
+    ADD("life", "versions", test_life_versions);
+    ADD("life", "reconnect", test_life_reconnect);
+    ADD("life", "restart-connected", test_life_restart_connected);
+    ADD("life", "closing", test_life_closing);
+    ADD("life", "close-with-buffers", test_life_close_with_buffers);
+    ADD("life", "close-unconnected", test_life_close_unconnected);
+    ADD("life", "guest-destroyed", test_life_guest_destroyed);
+    ADD("life", "quit", test_life_quit);
+    ADD("life", "illegal-states", test_life_illegal_states);
+    ADD("life", "initialised-twice", test_life_initialised_twice);
+
+    ADD("nodes", "missing", test_nodes_missing);
+    ADD("nodes", "malformed", test_nodes_malformed);
+    ADD("nodes", "binary", test_nodes_binary);
+    ADD("nodes", "bad-grants", test_nodes_bad_grants);
+    ADD("nodes", "bad-ports", test_nodes_bad_ports);
+    ADD("nodes", "shared-page", test_nodes_shared_page);
+    ADD("nodes", "version", test_nodes_version);
+    ADD("nodes", "read-only", test_nodes_read_only);
+    ADD("nodes", "fewer-connectors", test_nodes_fewer_connectors);
+
+    ADD("rings", "wrap", test_rings_wrap);
+    ADD("rings", "full", test_rings_full);
+    ADD("rings", "notify", test_rings_notify);
+    ADD("rings", "overrun", test_rings_overrun);
+    ADD("rings", "foreign-indices", test_rings_foreign_indices);
+    ADD("rings", "garbage-opcodes", test_rings_garbage_opcodes);
+    ADD("rings", "spurious-notify", test_rings_spurious_notify);
+    ADD("rings", "wrong-connector", test_rings_wrong_connector);
+
+    ADD("directory", "lengths", test_directory_lengths);
+    ADD("directory", "loop", test_directory_loop);
+    ADD("directory", "short", test_directory_short);
+    ADD("directory", "ungranted", test_directory_ungranted);
+    ADD("directory", "bad-entries", test_directory_bad_entries);
+    ADD("directory", "repeated-entry", test_directory_repeated_entry);
+    ADD("directory", "read-only", test_directory_read_only);
+
+    ADD("sizes", "dbuf", test_sizes_dbuf);
+    ADD("sizes", "fb", test_sizes_fb);
+    ADD("sizes", "fb-smaller", test_sizes_fb_smaller);
+    ADD("sizes", "config", test_sizes_config);
+    ADD("sizes", "be-alloc", test_sizes_be_alloc);
+
+    ADD("cookies", "zero", test_cookies_zero);
+    ADD("cookies", "duplicate", test_cookies_duplicate);
+    ADD("cookies", "unknown", test_cookies_unknown);
+    ADD("cookies", "64-bit", test_cookies_64_bit);
+    ADD("cookies", "reuse", test_cookies_reuse);
+    ADD("cookies", "in-use", test_cookies_in_use);
+    ADD("cookies", "detach-shown", test_cookies_detach_shown);
+
+    for (i = 0; i < ARRAY_SIZE(formats); i++) {
+        g_autofree char *path = g_strdup_printf("/xen/vdispl/formats/%s",
+                                                formats[i].name);
+
+        qtest_add_data_func(path, GUINT_TO_POINTER(formats[i].fourcc),
+                            test_formats);
+    }
+    ADD("formats", "offset", test_formats_offset);
+    ADD("formats", "no-copy", test_formats_no_copy);
+    ADD("formats", "visible-part", test_formats_visible_part);
+
+    ADD("connectors", "two", test_connectors_two);
+    ADD("connectors", "clone", test_connectors_clone);
+    ADD("connectors", "names", test_connectors_names);
+
+    ADD("flips", "order", test_flips_order);
+    ADD("flips", "pace", test_flips_pace);
+    ADD("flips", "shown", test_flips_shown);
+    ADD("flips", "busy", test_flips_busy);
+    ADD("flips", "unconfigured", test_flips_unconfigured);
+    ADD("flips", "unattached", test_flips_unattached);
+    ADD("flips", "detach-queued", test_flips_detach_queued);
+    ADD("flips", "config-queued", test_flips_config_queued);
+    ADD("flips", "event-ring-full", test_flips_event_ring_full);
+    ADD("flips", "event-indices", test_flips_event_indices);
+    ADD("flips", "two-connectors", test_flips_two_connectors);
+
+    ADD("edid", "read", test_edid_read);
+    ADD("edid", "bad-buffer", test_edid_bad_buffer);
+    ADD("edid", "version-1", test_edid_version_1);
+
+    ADD("hotplug", "toolstack", test_hotplug_toolstack);
+    ADD("hotplug", "screens", test_hotplug_screens);
+    ADD("hotplug", "bad-nodes", test_hotplug_bad_nodes);
+    ADD("hotplug", "device-add", test_hotplug_device_add);
+
+    ADD("quota", "bytes", test_quota_bytes);
+    ADD("quota", "buffers", test_quota_buffers);
+
+    ADD("faults", "connect", test_faults_connect);
+    ADD("faults", "recover", test_faults_recover);
+    ADD("faults", "buffer", test_faults_buffer);
+    ADD("faults", "notify", test_faults_notify);
+    return g_test_run();
+}
