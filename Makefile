@@ -26,6 +26,7 @@ help:
 	@echo 'make check-all  the slow ones, too: sanitizers, other versions of QEMU'
 	@echo 'make qemu       build QEMU alone: build/qemu/qemu-system-x86_64'
 	@echo 'make kernel     build the dom0 kernel alone: build/kernel/'
+	@echo 'make images     build all of the nested machine: build/tests/nested/'
 	@echo 'make install    install the QEMU for a Debian 13 Xen host, beside its own'
 	@echo '                (DESTDIR=, PREFIX=$(PREFIX))'
 	@echo 'make shell      a shell in the build root'
@@ -40,9 +41,16 @@ prepare:
 qemu kernel: prepare
 	@$(root) run scripts/build $(options) $@.stamp
 
+images: prepare
+	@bases="$(bases)" && $(root) run scripts/build $(options) $$bases test-nested
+
 check: prepare
 	@$(if $(filter nested,$(suites)),bases="$(bases)" &&) \
 	$(root) run scripts/build $(options) $$bases check $(suites)
+
+# After "make qemu", "sudo make install" has nothing to build.
+install: $(if $(and $(SUDO_USER),$(wildcard build/qemu/qemu-system-x86_64)),,qemu)
+	@scripts/install '$(DESTDIR)' '$(PREFIX)'
 
 shell: prepare
 	@$(root) run bash
@@ -53,4 +61,4 @@ clean:
 distclean: clean
 	$(root) clean
 
-.PHONY: help prepare qemu kernel check shell clean distclean
+.PHONY: help prepare qemu kernel images check install shell clean distclean
