@@ -48,6 +48,10 @@ check: prepare
 	@$(if $(filter nested,$(suites)),bases="$(bases)" &&) \
 	$(root) run scripts/build $(options) $$bases check $(suites)
 
+check-all: prepare
+	@bases="$(bases)" && $(root) run scripts/build $(options) $$bases check \
+		unit qtest nested style asan next
+
 # After "make qemu", "sudo make install" has nothing to build.
 install: $(if $(and $(SUDO_USER),$(wildcard build/qemu/qemu-system-x86_64)),,qemu)
 	@scripts/install '$(DESTDIR)' '$(PREFIX)'
@@ -61,4 +65,4 @@ clean:
 distclean: clean
 	$(root) clean
 
-.PHONY: help prepare qemu kernel images check install shell clean distclean
+.PHONY: help prepare qemu kernel images check check-all install shell clean distclean
