@@ -13,6 +13,7 @@
 #include "qemu/osdep.h"
 #include "libqtest.h"
 #include "libqos/xen-vdispl.h"
+#include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "qemu/timer.h"
 #include "qobject/qdict.h"
@@ -256,6 +257,71 @@ static void assert_shown(Fixture *f, unsigned int conn, QVDisplBuffer *buf,
     assert_picture(&pic, fourcc, data, buf->req.width, buf->req.height,
                    buf->stride);
     g_free(pic.rgb);
+}
+
+/*
+ * A reader that takes its time: a screendump into a FIFO that is full.  It
+ * holds on to the surface that was shown when it began.
+ */
+typedef struct SlowReader {
+    char *dir;
+    char *name;
+    int fd;
+} SlowReader;
+
+static void slow_reader_start(Fixture *f, SlowReader *r)
+{
+    g_autofree char *chunk = g_malloc(65536);
+    size_t size = 0;
+    int fd;
+
+    r->dir = g_dir_make_tmp("xen-vdispl-XXXXXX", NULL);
+    r->name = g_strdup_printf("%s/screen", r->dir);
+    g_assert_cmpint(mkfifo(r->name, 0600), ==, 0);
+    r->fd = open(r->name, O_RDONLY | O_NONBLOCK);
+    g_assert_cmpint(r->fd, >=, 0);
+    qtest_qmp_send(f->qts, "{ 'execute': 'screendump', 'arguments': { "
+                   "'filename': %s, 'device': 'vd0' } }", r->name);
+
+    /*
+     * QEMU writes until the FIFO is full, and stands still in there.  Have it
+     * come back instead: it notices after it has been read a bit.
+     */
+    while (size < 65536) {
+        ssize_t n = read(r->fd, chunk, 65536);
+
+        if (n <= 0) {
+            g_usleep(1000);
+            continue;
+        }
+        if (!size) {
+            fd = qxen_fd_get(&f->xen, r->name);
+            g_assert_cmpint(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
+            close(fd);
+        }
+        size += n;
+    }
+    qxen_settle(&f->xen);
+}
+
+static void slow_reader_finish(Fixture *f, SlowReader *r)
+{
+    g_autofree char *chunk = g_malloc(65536);
+    QDict *rsp;
+
+    /* QEMU writes when its main loop turns; it closes when all is written */
+    while (read(r->fd, chunk, 65536) != 0) {
+        qtest_readl(f->qts, XEN_QTEST_BASE);
+    }
+    close(r->fd);
+    unlink(r->name);
+    rmdir(r->dir);
+    g_free(r->name);
+    g_free(r->dir);
+    rsp = qtest_qmp_receive(f->qts);
+    g_assert(qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+    qxen_settle(&f->xen);
 }
 
 /* Life cycle */
@@ -866,6 +932,108 @@ static void test_rings_wrong_connector(void)
     stop(&f);
 }
 
+/* A guest processor that changes a shared word all the time */
+
+typedef struct Hammer {
+    GThread *thread;
+    uint8_t *ram;
+    uint32_t *word;
+    uint32_t values[2];
+    bool stop;
+} Hammer;
+
+static void *hammer_run(void *opaque)
+{
+    Hammer *h = opaque;
+    unsigned int i = 0;
+
+    while (!qatomic_read(&h->stop)) {
+        qatomic_set(h->word, h->values[i++ % 2]);
+    }
+    qatomic_set(h->word, h->values[0]);
+    return NULL;
+}
+
+static void hammer_start(Fixture *f, Hammer *h, uint64_t addr, uint32_t good,
+                         uint32_t bad)
+{
+    h->ram = qxen_ram_map(&f->xen);
+    h->word = (uint32_t *)(h->ram + addr);
+    h->values[0] = good;
+    h->values[1] = bad;
+    h->stop = false;
+    h->thread = g_thread_new("hammer", hammer_run, h);
+}
+
+static void hammer_stop(Fixture *f, Hammer *h)
+{
+    qatomic_set(&h->stop, true);
+    g_thread_join(h->thread);
+    qxen_ram_unmap(&f->xen, h->ram);
+}
+
+/*
+ * Attack: a field of a request changes between its check and its use
+ * (XSA-155).  The ring's slots are all hammered in turn, each with a size for
+ * which the other fields are right and one for which they are not.
+ */
+static void test_rings_double_fetch(void)
+{
+    static const struct {
+        size_t offset;
+        uint32_t bad;
+    } fields[] = {
+        { offsetof(struct xendispl_dbuf_create_req, width), 0x4000 },
+        { offsetof(struct xendispl_dbuf_create_req, height), 0x4000 },
+        { offsetof(struct xendispl_dbuf_create_req, bpp), 64 },
+        { offsetof(struct xendispl_dbuf_create_req, buffer_sz), 0x1000 },
+        { offsetof(struct xendispl_dbuf_create_req, buffer_sz), 0x8000000 },
+        { offsetof(struct xendispl_dbuf_create_req, data_ofs), 0x3fff },
+        { offsetof(struct xendispl_dbuf_create_req, gref_directory), 0 },
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i, n;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    for (i = 0; i < ARRAY_SIZE(fields); i++) {
+        for (n = 0; n < 50; n++) {
+            QXenRing *ring = &f.d.conn[0].req;
+            uint64_t slot = ring->addr + ring->offset +
+                ring->req_prod % ring->nr * ring->entry_size;
+            size_t offset = offsetof(struct xendispl_req, op.dbuf_create) +
+                fields[i].offset;
+            uint32_t good;
+            struct xendispl_req req = {
+                .operation = XENDISPL_OP_DBUF_CREATE,
+                .op.dbuf_create = buf.req,
+            };
+            struct xendispl_resp resp;
+            Hammer h;
+
+            memcpy(&good, (uint8_t *)&req + offset, sizeof(good));
+            qxen_ring_put(ring, &req, sizeof(req));
+            hammer_start(&f, &h, slot + offset, good, fields[i].bad);
+            qxen_ring_push(ring);
+            qxen_settle(&f.xen);
+            hammer_stop(&f, &h);
+            /* The response was in the slot, and may have been hit as well */
+            g_assert(qxen_ring_get(ring, &resp, sizeof(resp)));
+            if (get_property(&f, "bytes-mapped")) {
+                g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==,
+                                 buf.nr_pages);
+                g_assert_cmpint(qvdispl_dbuf_destroy(
+                    &f.d, buf.req.dbuf_cookie), ==, 0);
+            }
+            g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+        }
+    }
+    qvdispl_buffer_free(&f.d, &buf);
+    assert_works(&f);
+    stop(&f);
+}
+
 /* Directories */
 
 /* One entry less than a page of the directory, as many, and one more */
@@ -1018,6 +1186,41 @@ static void test_directory_bad_entries(void)
             refuse_buffer(&f, 40, spoil_entry);
         }
     }
+    stop(&f);
+}
+
+/* Attack: entries and links change while the directory is read */
+static void test_directory_double_fetch(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    uint64_t words[3];
+    int i, n;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 1024, XENDISPL_DIR_ENTRIES + 5, 32, 0);
+    words[0] = qvdispl_dir_next(&buf, 0);
+    words[1] = qvdispl_dir_entry(&buf, 0);
+    words[2] = qvdispl_dir_entry(&buf, buf.nr_pages - 1);
+    for (i = 0; i < ARRAY_SIZE(words); i++) {
+        for (n = 0; n < 50; n++) {
+            uint32_t good = qtest_readl(f.qts, words[i]);
+            Hammer h;
+            int status;
+
+            hammer_start(&f, &h, words[i], good, n % 2 ? 0 : UINT32_MAX);
+            status = qvdispl_dbuf_create(&f.d, &buf);
+            hammer_stop(&f, &h);
+            g_assert(status == 0 || status == BAD_VALUE);
+            if (!status) {
+                g_assert_cmpint(qvdispl_dbuf_destroy(
+                    &f.d, buf.req.dbuf_cookie), ==, 0);
+            }
+            g_assert_cmpuint(get_property(&f, "bytes-mapped"), ==, 0);
+        }
+    }
+    qvdispl_buffer_free(&f.d, &buf);
+    assert_works(&f);
     stop(&f);
 }
 
@@ -1647,6 +1850,121 @@ static void test_flips_order(void)
     g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==, maps);
     g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
     flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/*
+ * A flip is done when the buffer before is not read any more: until then the
+ * guest must not draw into it.
+ */
+static void test_flips_last_reader(void)
+{
+    Fixture f;
+    Flipper fl;
+    SlowReader reader;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    refresh(&f);
+    refresh(&f);
+    assert_no_event(&f, 0);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, IN_USE);
+    slow_reader_finish(&f, &reader);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/*
+ * A display buffer is destroyed when it is not read any more: until then the
+ * guest must not have its pages back.
+ */
+static void test_cookies_destroy_read(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    SlowReader reader;
+    struct xendispl_resp resp;
+    struct xendispl_req req = { .operation = XENDISPL_OP_DBUF_DESTROY };
+    uint16_t id;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, buf.fb_cookie), ==, 0);
+
+    req.op.dbuf_destroy.dbuf_cookie = buf.req.dbuf_cookie;
+    id = qvdispl_send(&f.d, 0, &req);
+    qxen_settle(&f.xen);
+    g_assert(!qxen_ring_get(&f.d.conn[0].req, &resp, sizeof(resp)));
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    /* Meanwhile the connector works, and the cookie is taken */
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, COOKIE_EXISTS);
+
+    slow_reader_finish(&f, &reader);
+    qxen_ring_wait(&f.d.conn[0].req, &resp, sizeof(resp));
+    g_assert_cmpuint(resp.id, ==, id);
+    g_assert_cmpint(resp.status, ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* The guest is not kept waiting for ever by a viewer */
+static void test_cookies_destroy_overdue(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    SlowReader reader;
+    struct xendispl_resp resp;
+    struct xendispl_req req = { .operation = XENDISPL_OP_DBUF_DESTROY };
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, buf.fb_cookie), ==, 0);
+    req.op.dbuf_destroy.dbuf_cookie = buf.req.dbuf_cookie;
+    qvdispl_send(&f.d, 0, &req);
+    qtest_clock_step(f.qts, 3 * NANOSECONDS_PER_SECOND);
+    qxen_ring_wait(&f.d.conn[0].req, &resp, sizeof(resp));
+    g_assert_cmpint(resp.status, ==, IN_USE);
+
+    /* It happens all the same, as soon as it can */
+    slow_reader_finish(&f, &reader);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==,
+                    NO_SUCH_COOKIE);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* The guest disconnects, or is destroyed, under a reader */
+static void test_life_close_while_read(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    SlowReader reader;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qvdispl_disconnect(&f.d);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+
+    /* The next connection is not bothered by the last one's buffer */
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    assert_works(&f);
+    slow_reader_finish(&f, &reader);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
     stop(&f);
 }
 
@@ -2361,6 +2679,7 @@ int main(int argc, char **argv)
     ADD("life", "closing", test_life_closing);
     ADD("life", "close-with-buffers", test_life_close_with_buffers);
     ADD("life", "close-unconnected", test_life_close_unconnected);
+    ADD("life", "close-while-read", test_life_close_while_read);
     ADD("life", "guest-destroyed", test_life_guest_destroyed);
     ADD("life", "quit", test_life_quit);
     ADD("life", "illegal-states", test_life_illegal_states);
@@ -2383,6 +2702,7 @@ int main(int argc, char **argv)
     ADD("rings", "foreign-indices", test_rings_foreign_indices);
     ADD("rings", "garbage-opcodes", test_rings_garbage_opcodes);
     ADD("rings", "spurious-notify", test_rings_spurious_notify);
+    ADD("rings", "double-fetch", test_rings_double_fetch);
     ADD("rings", "wrong-connector", test_rings_wrong_connector);
 
     ADD("directory", "lengths", test_directory_lengths);
@@ -2390,6 +2710,7 @@ int main(int argc, char **argv)
     ADD("directory", "short", test_directory_short);
     ADD("directory", "ungranted", test_directory_ungranted);
     ADD("directory", "bad-entries", test_directory_bad_entries);
+    ADD("directory", "double-fetch", test_directory_double_fetch);
     ADD("directory", "repeated-entry", test_directory_repeated_entry);
     ADD("directory", "read-only", test_directory_read_only);
 
@@ -2405,6 +2726,8 @@ int main(int argc, char **argv)
     ADD("cookies", "64-bit", test_cookies_64_bit);
     ADD("cookies", "reuse", test_cookies_reuse);
     ADD("cookies", "in-use", test_cookies_in_use);
+    ADD("cookies", "destroy-read", test_cookies_destroy_read);
+    ADD("cookies", "destroy-overdue", test_cookies_destroy_overdue);
     ADD("cookies", "detach-shown", test_cookies_detach_shown);
 
     for (i = 0; i < ARRAY_SIZE(formats); i++) {
@@ -2423,6 +2746,7 @@ int main(int argc, char **argv)
     ADD("connectors", "names", test_connectors_names);
 
     ADD("flips", "order", test_flips_order);
+    ADD("flips", "last-reader", test_flips_last_reader);
     ADD("flips", "pace", test_flips_pace);
     ADD("flips", "shown", test_flips_shown);
     ADD("flips", "busy", test_flips_busy);

@@ -5,6 +5,8 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include "qemu/units.h"
 #include "../libqtest.h"
 #include "xen.h"
@@ -321,6 +323,49 @@ uint64_t qxen_page_alloc(QXen *xen, unsigned int count)
 void qxen_page_free(QXen *xen, uint64_t addr)
 {
     guest_free(&xen->alloc, addr);
+}
+
+int qxen_fd_get(QXen *xen, const char *name)
+{
+    pid_t pid = qtest_pid(xen->qts);
+    g_autofree char *fds = g_strdup_printf("/proc/%d/fd", pid);
+    int pidfd = syscall(SYS_pidfd_open, pid, 0);
+    GDir *dir = g_dir_open(fds, 0, NULL);
+    const char *entry;
+    int fd = -1;
+
+    g_assert(dir);
+    while (fd < 0 && (entry = g_dir_read_name(dir))) {
+        g_autofree char *file = g_strdup_printf("%s/%s", fds, entry);
+        g_autofree char *target = g_file_read_link(file, NULL);
+
+        if (target && !strcmp(target, name)) {
+            fd = syscall(SYS_pidfd_getfd, pidfd, atoi(entry), 0);
+        }
+    }
+    g_dir_close(dir);
+    close(pidfd);
+    if (fd < 0) {
+        g_error("cannot get at QEMU's open file %s: %s", name,
+                strerror(errno));
+    }
+    return fd;
+}
+
+void *qxen_ram_map(QXen *xen)
+{
+    int fd = qxen_fd_get(xen, "/memfd:xen-qtest (deleted)");
+    void *ram = mmap(NULL, RAM_END, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                     0);
+
+    g_assert(ram != MAP_FAILED);
+    close(fd);
+    return ram;
+}
+
+void qxen_ram_unmap(QXen *xen, void *ram)
+{
+    munmap(ram, RAM_END);
 }
 
 /* Event channels */

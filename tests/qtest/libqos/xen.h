@@ -139,6 +139,24 @@ void qxen_grant_end(QXen *xen, uint32_t ref);
 uint64_t qxen_page_alloc(QXen *xen, unsigned int count);
 void qxen_page_free(QXen *xen, uint64_t addr);
 
+/**
+ * qxen_fd_get:
+ * @xen: the machine
+ * @name: a file that QEMU has open, as /proc names it
+ *
+ * Returns: a descriptor of the same open file; the caller closes it.
+ */
+int qxen_fd_get(QXen *xen, const char *name);
+/**
+ * qxen_ram_map:
+ * @xen: the machine
+ *
+ * Returns: the guest's RAM, for what has to happen while QEMU runs; to be
+ * given back by qxen_ram_unmap().
+ */
+void *qxen_ram_map(QXen *xen);
+void qxen_ram_unmap(QXen *xen, void *ram);
+
 /* Event channels */
 
 /** qxen_evtchn_alloc: Returns: a port that domain 0 may bind */
