@@ -9,9 +9,9 @@
 #include "libqos/xen.h"
 #include "qobject/qdict.h"
 #include "qobject/qstring.h"
+#include "hw/xen/interface/io/blkif.h"
 #include "hw/xen/interface/io/console.h"
-
-#define STATE_PATH  "/local/domain/1/device/console/1/state"
+#include "hw/xen/interface/io/protocols.h"
 
 typedef struct Fixture {
     QTestState *qts;
@@ -165,7 +165,7 @@ static char *ringbuf_read(QTestState *qts)
     return text;
 }
 
-/* Bytes go both ways, and after the end nothing is held any more */
+/* What the guest writes comes out; after the end nothing is held any more */
 static void test_console_io(void)
 {
     Fixture f;
@@ -280,6 +280,179 @@ static void test_xenstore_hold(void)
     stop(&f);
 }
 
+/* The disk */
+
+#define DISK_XVDA       51712
+#define DISK_SIZE       (1024 * 1024)
+#define SECTORS_A_PAGE  (XEN_PAGE_SIZE / 512)
+
+typedef struct Disk {
+    Fixture f;
+    QXenDevice dev;
+    QXenRing ring;
+    QXenAlive idle;
+    char *file;
+} Disk;
+
+static void disk_start(Disk *disk)
+{
+    g_autofree char *args = NULL;
+    QXen *xen = &disk->f.xen;
+    int fd = g_file_open_tmp("xen-disk-XXXXXX", &disk->file, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, DISK_SIZE), ==, 0);
+    close(fd);
+    args = g_strdup_printf("-drive if=none,id=d0,format=raw,file=%s "
+                           "-device xen-disk,drive=d0,vdev=xvda",
+                           disk->file);
+    start(&disk->f, args);
+
+    qxen_device_init(&disk->dev, xen, "qdisk", "vbd", DISK_XVDA);
+    qxen_device_wait(&disk->dev, XenbusStateInitWait);
+    qxen_settle(xen);
+    disk->idle = qxen_alive_get(xen);
+
+    qxen_ring_init(&disk->ring, xen, offsetof(struct blkif_sring, ring),
+                   sizeof(union blkif_sring_entry),
+                   __CONST_RING_SIZE(blkif, XEN_PAGE_SIZE));
+    qxen_device_fe_write(&disk->dev, "ring-ref", "%u", disk->ring.ref);
+    qxen_device_fe_write(&disk->dev, "event-channel", "%u", disk->ring.port);
+    qxen_device_fe_write(&disk->dev, "protocol", "%s",
+                         XEN_IO_PROTO_ABI_X86_64);
+    qxen_device_set_state(&disk->dev, XenbusStateInitialised);
+    qxen_device_wait(&disk->dev, XenbusStateConnected);
+    qxen_device_set_state(&disk->dev, XenbusStateConnected);
+    qxen_settle(xen);
+}
+
+static void disk_stop(Disk *disk)
+{
+    qxen_device_set_state(&disk->dev, XenbusStateClosed);
+    qxen_device_wait(&disk->dev, XenbusStateClosed);
+    qxen_settle(&disk->f.xen);
+    qxen_assert_alive(&disk->f.xen, &disk->idle);
+    qxen_ring_cleanup(&disk->ring);
+    qxen_device_cleanup(&disk->dev);
+    stop(&disk->f);
+    unlink(disk->file);
+    g_free(disk->file);
+}
+
+/* One page at @sector, or no page for an operation without data */
+static int disk_request(Disk *disk, uint8_t operation, uint64_t sector,
+                        uint32_t ref)
+{
+    static uint64_t id;
+    blkif_request_t req = {
+        .operation = operation,
+        .nr_segments = operation != BLKIF_OP_FLUSH_DISKCACHE,
+        .id = ++id,
+        .sector_number = sector,
+        .seg[0] = {
+            .gref = ref,
+            .first_sect = 0,
+            .last_sect = SECTORS_A_PAGE - 1,
+        },
+    };
+    blkif_response_t rsp;
+
+    qxen_ring_put(&disk->ring, &req, sizeof(req));
+    qxen_ring_push(&disk->ring);
+    qxen_ring_wait(&disk->ring, &rsp, sizeof(rsp));
+    g_assert_cmpuint(rsp.id, ==, id);
+    return rsp.status;
+}
+
+static void test_block_io(void)
+{
+    Disk disk;
+    QXen *xen = &disk.f.xen;
+    uint8_t out[XEN_PAGE_SIZE], in[XEN_PAGE_SIZE];
+    g_autofree char *contents = NULL;
+    uint64_t addr[2];
+    uint32_t ref[2];
+    gsize size;
+    int i;
+
+    disk_start(&disk);
+    for (i = 0; i < XEN_PAGE_SIZE; i++) {
+        out[i] = i * 7 + i / 256;
+    }
+    for (i = 0; i < 2; i++) {
+        addr[i] = qxen_page_alloc(xen, 1);
+        /* A page to be written from need only be granted to be read */
+        ref[i] = qxen_grant(xen, addr[i], i ? 0 : XEN_QTEST_GRANT_READONLY);
+    }
+
+    qtest_memwrite(disk.f.qts, addr[0], out, sizeof(out));
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_WRITE, 24, ref[0]), ==,
+                    BLKIF_RSP_OKAY);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_FLUSH_DISKCACHE, 0, 0), ==,
+                    BLKIF_RSP_OKAY);
+    g_assert(g_file_get_contents(disk.file, &contents, &size, NULL));
+    g_assert_cmpuint(size, ==, DISK_SIZE);
+    g_assert(!memcmp(contents + 24 * 512, out, sizeof(out)));
+
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_READ, 24, ref[1]), ==,
+                    BLKIF_RSP_OKAY);
+    qtest_memread(disk.f.qts, addr[1], in, sizeof(in));
+    g_assert(!memcmp(in, out, sizeof(in)));
+
+    for (i = 0; i < 2; i++) {
+        qxen_grant_end(xen, ref[i]);
+        qxen_page_free(xen, addr[i]);
+    }
+    disk_stop(&disk);
+}
+
+/* Beyond the disk's end; a page not granted, or not to be written */
+static void test_block_errors(void)
+{
+    Disk disk;
+    QXen *xen = &disk.f.xen;
+    uint64_t addr;
+    uint32_t ref;
+
+    disk_start(&disk);
+    addr = qxen_page_alloc(xen, 1);
+    ref = qxen_grant(xen, addr, XEN_QTEST_GRANT_READONLY);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_WRITE, DISK_SIZE / 512, ref),
+                    ==, BLKIF_RSP_ERROR);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_READ, 0, ref), ==,
+                    BLKIF_RSP_ERROR);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_WRITE, 0, ref + 1000), ==,
+                    BLKIF_RSP_ERROR);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_WRITE, 0, ref), ==,
+                    BLKIF_RSP_OKAY);
+    qxen_grant_end(xen, ref);
+    qxen_page_free(xen, addr);
+    disk_stop(&disk);
+}
+
+/* A copy that fails is an error of that request, and of no other */
+static void test_block_faults(void)
+{
+    Disk disk;
+    QXen *xen = &disk.f.xen;
+    uint64_t addr;
+    uint32_t ref;
+
+    disk_start(&disk);
+    addr = qxen_page_alloc(xen, 1);
+    ref = qxen_grant(xen, addr, 0);
+    qxen_fault(xen, XEN_QTEST_CALL_GRANT_COPY, 2, ENOMEM);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_READ, 0, ref), ==,
+                    BLKIF_RSP_OKAY);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_READ, 0, ref), ==,
+                    BLKIF_RSP_ERROR);
+    g_assert_cmpint(disk_request(&disk, BLKIF_OP_READ, 0, ref), ==,
+                    BLKIF_RSP_OKAY);
+    qxen_grant_end(xen, ref);
+    qxen_page_free(xen, addr);
+    disk_stop(&disk);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -293,6 +466,11 @@ int main(int argc, char **argv)
         qtest_add_func("/xen/console/io", test_console_io);
         qtest_add_func("/xen/console/bad-grant", test_console_bad_grant);
         qtest_add_func("/xen/console/faults", test_console_faults);
+    }
+    if (qtest_has_device("xen-disk")) {
+        qtest_add_func("/xen/block/io", test_block_io);
+        qtest_add_func("/xen/block/errors", test_block_errors);
+        qtest_add_func("/xen/block/faults", test_block_faults);
     }
     return g_test_run();
 }
