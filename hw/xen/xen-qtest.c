@@ -79,6 +79,7 @@ typedef struct XenQtest {
     GHashTable *maps;           /* address -> XenQtestMap */
     GHashTable *foreign_maps;   /* address -> number of pages */
     XenQtestPort *ports;
+    uint32_t ports_end;         /* none from here on has been used yet */
 
     uint32_t alive[XEN_QTEST_NR_ALIVE];
     uint32_t calls[XEN_QTEST_NR_CALLS];
@@ -523,6 +524,7 @@ static uint32_t evtchn_alloc(XenQtest *s)
         if (!s->ports[port].allocated && !s->ports[port].bound) {
             s->ports[port].allocated = true;
             s->ports[port].pending = 0;
+            s->ports_end = MAX(s->ports_end, port + 1);
             return port;
         }
     }
@@ -1014,7 +1016,7 @@ static uint32_t busy(XenQtest *s)
     QTAILQ_FOREACH(h, &s->xs_handles, next) {
         n += !QSIMPLEQ_EMPTY(&h->events);
     }
-    for (port = 1; port < XEN_QTEST_MAX_PORTS; port++) {
+    for (port = 1; port < s->ports_end; port++) {
         n += s->ports[port].bound && evtchn_busy(s->ports[port].bound);
     }
     return n;
