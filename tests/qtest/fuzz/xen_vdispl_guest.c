@@ -1,0 +1,876 @@
+/*
+ * A guest of the Xen PV display backend that does what an input says
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * An input is a list of actions, each an octet and what it needs.  Most are
+ * those of a driver, with values near those that make sense, as random ones
+ * do not get far; the others write anything anywhere.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "hw/xen/displif.h"
+#include "hw/xen/xen-qtest.h"
+#include "standard-headers/drm/drm_fourcc.h"
+#include "xen_vdispl_guest.h"
+
+#define FE "/local/domain/1/device/" XENDISPL_DRIVER_NAME "/0"
+#define BE "/local/domain/0/backend/" XENDISPL_DRIVER_NAME "/1/0"
+
+/* Page n of the guest is granted by reference n + 1. */
+#define NR_PAGES        40
+#define FIRST_GFN       0x100
+#define PAGE(n)         ((uint64_t)(FIRST_GFN + (n)) << XEN_PAGE_SHIFT)
+#define REF(n)          ((n) + 1)
+#define REQ_PAGE(conn)  (conn)
+#define EVT_PAGE(conn)  (XEN_VDISPL_GUEST_CONNECTORS + (conn))
+#define DIR_PAGE(n)     (2 * XEN_VDISPL_GUEST_CONNECTORS + (n))
+#define NR_DIR_PAGES    4
+#define FIRST_DATA_PAGE DIR_PAGE(NR_DIR_PAGES)
+
+/* So that no input takes too long, and a fuzzer learns from short ones */
+#define MAX_ACTIONS     256
+#define MAX_DIRS_FILLED 4
+#define MAX_PAGES_ASKED 8192
+
+/* So that a backend that keeps itself busy is noticed */
+#define MAX_TURNS       10000
+
+typedef enum Action {
+    ACT_REQUEST,
+    ACT_RAW_REQUEST,
+    ACT_RAW_PAGE,
+    ACT_DIRECTORY,
+    ACT_FILL_DIRECTORY,
+    ACT_INDEX,
+    ACT_NOTIFY,
+    ACT_CONSUME,
+    ACT_CLOCK,
+    ACT_NODE,
+    ACT_REMOVE_NODE,
+    ACT_STATE,
+    ACT_CONNECT,
+    ACT_GRANT,
+    ACT_FAULT,
+    ACT_HOLD_XENSTORE,
+    ACT_VIEW,
+    NR_ACTIONS,
+} Action;
+
+/* In the octet of an action: let the backend run afterwards */
+#define ACT_SETTLE      0x80
+
+static struct {
+    QTestState *qts;
+    const XenVDisplGuestOps *ops;
+    uint32_t req_port[XEN_VDISPL_GUEST_CONNECTORS];
+    uint32_t evt_port[XEN_VDISPL_GUEST_CONNECTORS];
+    uint32_t alive[XEN_QTEST_NR_ALIVE];
+
+    /* For one input */
+    const uint8_t *data;
+    size_t size;
+    uint32_t req_prod[XEN_VDISPL_GUEST_CONNECTORS];
+    uint8_t next_id;
+    unsigned int dirs_filled;
+    unsigned int pages_asked;
+    bool xs_held;
+
+    /* What differs from how an input finds it */
+    bool dirty[NR_PAGES];
+    bool regrant[NR_PAGES];
+    bool renode;
+    bool faults;
+} g;
+
+/* The input */
+
+static uint8_t take8(void)
+{
+    if (!g.size) {
+        return 0;
+    }
+    g.size--;
+    return *g.data++;
+}
+
+static uint16_t take16(void)
+{
+    return take8() << 8 | take8();
+}
+
+static uint32_t take32(void)
+{
+    return (uint32_t)take16() << 16 | take16();
+}
+
+static void take_bytes(void *to, size_t len)
+{
+    size_t have = MIN(len, g.size);
+
+    memset(to, 0, len);
+    memcpy(to, g.data, have);
+    g.data += have;
+    g.size -= have;
+}
+
+static unsigned int take_conn(void)
+{
+    return take8() % XEN_VDISPL_GUEST_CONNECTORS;
+}
+
+/* A number that is small more often than not */
+static uint32_t take_number(void)
+{
+    static const uint32_t edges[] = {
+        XEN_PAGE_SIZE, XEN_PAGE_SIZE + 1, 0x7fff, 16384, 16385, 0xffff,
+        INT32_MAX, (uint32_t)INT32_MAX + 1, UINT32_MAX - XEN_PAGE_SIZE + 1,
+        UINT32_MAX,
+    };
+    uint8_t value = take8();
+
+    if (value < 0xf0) {
+        return value;
+    }
+    return value == 0xff ? take32() : edges[value % ARRAY_SIZE(edges)];
+}
+
+/* The machine */
+
+static uint32_t reg_read(uint32_t reg)
+{
+    return qtest_readl(g.qts, XEN_QTEST_BASE + reg);
+}
+
+static void reg_write(uint32_t reg, uint32_t value)
+{
+    qtest_writel(g.qts, XEN_QTEST_BASE + reg, value);
+}
+
+/* Returns: 0 or an errno; commands of the input may well fail */
+static int command(XenQtestCommand cmd, uint32_t arg0, uint32_t arg1,
+                   uint32_t arg2)
+{
+    reg_write(XEN_QTEST_REG_ARG(0), arg0);
+    reg_write(XEN_QTEST_REG_ARG(1), arg1);
+    reg_write(XEN_QTEST_REG_ARG(2), arg2);
+    reg_write(XEN_QTEST_REG_COMMAND, cmd);
+    return reg_read(XEN_QTEST_REG_STATUS);
+}
+
+/* Not g_error(): its signal is not one that libFuzzer waits for */
+static G_NORETURN G_GNUC_PRINTF(1, 2) void fail(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    abort();
+}
+
+static void must(int err, const char *what)
+{
+    if (err) {
+        fail("%s: %s", what, strerror(err));
+    }
+}
+
+/*
+ * Lets the backend run until it has had nothing to do for a while, or, as
+ * long as xenstore is held back, for a few turns of its main loop.
+ */
+static void settle(void)
+{
+    int turns = 0;
+
+    for (int quiet = 0; quiet < 2; turns++) {
+        bool busy;
+
+        if (g.ops->turn) {
+            g.ops->turn();
+        }
+        busy = !g.xs_held && reg_read(XEN_QTEST_REG_BUSY);
+        quiet = busy ? 0 : quiet + 1;
+        if (turns == MAX_TURNS) {
+            fail("the backend does not come to rest");
+        }
+    }
+}
+
+static void page_write(unsigned int page, uint32_t offset, const void *data,
+                       size_t len)
+{
+    g_assert(page < NR_PAGES && offset + len <= XEN_PAGE_SIZE);
+    g.dirty[page] = true;
+    qtest_memwrite(g.qts, PAGE(page) + offset, data, len);
+}
+
+static void page_write32(unsigned int page, uint32_t offset, uint32_t value)
+{
+    value = cpu_to_le32(value);
+    page_write(page, offset, &value, sizeof(value));
+}
+
+static uint32_t page_read32(unsigned int page, uint32_t offset)
+{
+    return qtest_readl(g.qts, PAGE(page) + offset);
+}
+
+/* xenstore, as the guest */
+
+static int xs_command(XenQtestCommand cmd, const char *path,
+                      const void *value, size_t len)
+{
+    char data[256];
+    size_t path_len = strlen(path) + 1;
+
+    g_assert(path_len + len <= sizeof(data));
+    memcpy(data, path, path_len);
+    if (len) {
+        memcpy(data + path_len, value, len);
+    }
+    qtest_memwrite(g.qts, XEN_QTEST_BASE + XEN_QTEST_DATA, data,
+                   path_len + len);
+    return command(cmd, XEN_QTEST_GUEST_DOMID, path_len + len, 0);
+}
+
+static void xs_write_uint(const char *path, uint32_t value)
+{
+    char text[16];
+
+    xs_command(XEN_QTEST_XS_WRITE, path, text,
+               snprintf(text, sizeof(text), "%u", value));
+}
+
+static void conn_path(char *path, size_t len, unsigned int conn,
+                      const char *node)
+{
+    snprintf(path, len, FE "/%u/%s", conn, node);
+}
+
+static void conn_write(unsigned int conn, const char *node, uint32_t value)
+{
+    char path[80];
+
+    conn_path(path, sizeof(path), conn, node);
+    xs_write_uint(path, value);
+}
+
+static void set_state(enum xenbus_state state)
+{
+    xs_write_uint(FE "/state", state);
+}
+
+static uint32_t backend_state(void)
+{
+    char text[16] = "";
+
+    must(xs_command(XEN_QTEST_XS_READ, BE "/state", NULL, 0),
+         "cannot read " BE "/state");
+    qtest_memread(g.qts, XEN_QTEST_BASE + XEN_QTEST_DATA, text,
+                  MIN(reg_read(XEN_QTEST_REG_LENGTH), sizeof(text) - 1));
+    return g_ascii_strtoull(text, NULL, 10);
+}
+
+/* The nodes of a connector, the driver's first */
+static const char *const conn_nodes[] = {
+    XENDISPL_FIELD_REQ_RING_REF, XENDISPL_FIELD_REQ_CHANNEL,
+    XENDISPL_FIELD_EVT_RING_REF, XENDISPL_FIELD_EVT_CHANNEL,
+    XENDISPL_FIELD_RESOLUTION, XENDISPL_FIELD_UNIQUE_ID,
+};
+static void rings_reset(unsigned int conn)
+{
+    /* req_prod, req_event, rsp_prod, rsp_event; in_cons, in_prod */
+    static const uint8_t req_page[16] = { [4] = 1, [12] = 1 };
+    static const uint8_t evt_page[8];
+
+    page_write(REQ_PAGE(conn), 0, req_page, sizeof(req_page));
+    page_write(EVT_PAGE(conn), 0, evt_page, sizeof(evt_page));
+    g.req_prod[conn] = 0;
+}
+
+/* Everything that is left to do for a good driver, from InitWait on */
+static void act_connect(void)
+{
+    static const char *const versions[] = { NULL, "1", "2" };
+    uint8_t what = take8();
+    const char *version = versions[what % ARRAY_SIZE(versions)];
+
+    for (unsigned int i = 0; i < XEN_VDISPL_GUEST_CONNECTORS; i++) {
+        rings_reset(i);
+    }
+    if (version) {
+        xs_command(XEN_QTEST_XS_WRITE, FE "/" XENDISPL_FIELD_FE_VERSION,
+                   version, strlen(version));
+    }
+    set_state(XenbusStateInitialised);
+    settle();
+    set_state(XenbusStateConnected);
+}
+
+static void act_node(bool remove)
+{
+    static const char *const texts[] = {
+        "", "-1", "0x1", " 1", "1x", "4294967295", "4294967296", "3",
+        "18446744073709551617", "64x48", "0x0", "99999x99999",
+    };
+    static const char *const nodes[] = {
+        XENDISPL_FIELD_FE_VERSION, XENDISPL_FIELD_BE_ALLOC, "state",
+        "backend", "2/" XENDISPL_FIELD_REQ_RING_REF,
+    };
+    uint8_t which = take8();
+    uint8_t kind;
+    char path[80];
+    char value[16];
+    size_t len;
+
+    g.renode = true;
+    if (which & 1) {
+        snprintf(path, sizeof(path), FE "/%s",
+                 nodes[(which >> 1) % ARRAY_SIZE(nodes)]);
+    } else {
+        conn_path(path, sizeof(path),
+                  (which >> 1) % XEN_VDISPL_GUEST_CONNECTORS,
+                  conn_nodes[(which >> 2) % ARRAY_SIZE(conn_nodes)]);
+    }
+    if (remove) {
+        xs_command(XEN_QTEST_XS_RM, path, NULL, 0);
+        return;
+    }
+
+    kind = take8();
+    switch (kind & 3) {
+    case 0:
+        xs_write_uint(path, take_number());
+        break;
+    case 1:
+        /* any of the guest's references and ports */
+        xs_write_uint(path, take8() % (NR_PAGES + 2));
+        break;
+    case 2:
+        len = kind >> 4;
+        take_bytes(value, len);
+        xs_command(XEN_QTEST_XS_WRITE, path, value, len);
+        break;
+    default:
+        kind = (kind >> 2) % ARRAY_SIZE(texts);
+        xs_command(XEN_QTEST_XS_WRITE, path, texts[kind],
+                   strlen(texts[kind]));
+        break;
+    }
+}
+
+/* Requests */
+
+static void notify(uint32_t port)
+{
+    reg_write(XEN_QTEST_DOORBELL(port), 1);
+}
+
+static void send_request(unsigned int conn, struct xendispl_req *req)
+{
+    unsigned int page = REQ_PAGE(conn);
+    uint32_t slot = g.req_prod[conn]++ &
+        (__CONST_RING_SIZE(xen_displif, XEN_PAGE_SIZE) - 1);
+
+    page_write(page, offsetof(struct xen_displif_sring, ring) +
+               slot * sizeof(union xen_displif_sring_entry), req,
+               sizeof(*req));
+    page_write32(page, offsetof(struct xen_displif_sring, req_prod),
+                 g.req_prod[conn]);
+    notify(g.req_port[conn]);
+}
+
+static uint32_t take_directory(void)
+{
+    uint8_t value = take8();
+
+    return value < 0xf0 ? REF(DIR_PAGE(value % NR_DIR_PAGES)) : value % 16;
+}
+
+static void dbuf_create(struct xendispl_dbuf_create_req *req)
+{
+    static const uint32_t bpps[] = { 32, 24, 16, 0, 8, 64, 65, UINT32_MAX };
+    uint8_t what = take8();
+
+    req->dbuf_cookie = what & 7;
+    req->bpp = bpps[(what >> 3) % ARRAY_SIZE(bpps)];
+    req->width = take_number();
+    req->height = take_number();
+    req->gref_directory = take_directory();
+    if (what & 0x40) {
+        req->buffer_sz = take32();
+        req->data_ofs = take_number();
+    } else {
+        req->buffer_sz = DIV_ROUND_UP(req->width * req->bpp, 8) * req->height;
+    }
+    req->flags = what >> 7;
+
+    /* Mapping is what takes the time. */
+    g.pages_asked += req->buffer_sz / XEN_PAGE_SIZE;
+    if (g.pages_asked > MAX_PAGES_ASKED) {
+        req->buffer_sz %= XEN_PAGE_SIZE;
+    }
+}
+
+static void fb_attach(struct xendispl_fb_attach_req *req)
+{
+    static const uint32_t formats[] = {
+        DRM_FORMAT_XRGB8888, DRM_FORMAT_ARGB8888, DRM_FORMAT_RGB888,
+        DRM_FORMAT_RGB565, DRM_FORMAT_XRGB1555, DRM_FORMAT_ARGB1555,
+        DRM_FORMAT_XRGB4444, DRM_FORMAT_ARGB4444, DRM_FORMAT_YUYV,
+        DRM_FORMAT_NV12, 0,
+    };
+    uint8_t cookies = take8();
+
+    req->dbuf_cookie = cookies & 7;
+    req->fb_cookie = (cookies >> 3) & 15;
+    req->pixel_format = formats[take8() % ARRAY_SIZE(formats)];
+    req->width = take_number();
+    req->height = take_number();
+}
+
+static void set_config(struct xendispl_set_config_req *req)
+{
+    static const uint32_t bpps[] = { 32, 24, 16, 0, UINT32_MAX };
+    uint8_t what = take8();
+
+    req->fb_cookie = what & 15;
+    if (what & 0x80) {
+        return;
+    }
+    req->bpp = bpps[(what >> 4) % ARRAY_SIZE(bpps)];
+    req->width = take_number();
+    req->height = take_number();
+    req->x = take_number();
+    req->y = take_number();
+}
+
+static void act_request(void)
+{
+    uint8_t what = take8();
+    unsigned int conn = (what >> 3) % XEN_VDISPL_GUEST_CONNECTORS;
+    struct xendispl_req req = {
+        .id = g.next_id++,
+        .operation = XENDISPL_OP_DBUF_CREATE + (what & 7),
+    };
+
+    switch (req.operation) {
+    case XENDISPL_OP_DBUF_CREATE:
+        dbuf_create(&req.op.dbuf_create);
+        break;
+    case XENDISPL_OP_DBUF_DESTROY:
+        req.op.dbuf_destroy.dbuf_cookie = take8() & 7;
+        break;
+    case XENDISPL_OP_FB_ATTACH:
+        fb_attach(&req.op.fb_attach);
+        break;
+    case XENDISPL_OP_FB_DETACH:
+        req.op.fb_detach.fb_cookie = take8() & 15;
+        break;
+    case XENDISPL_OP_SET_CONFIG:
+        set_config(&req.op.set_config);
+        break;
+    case XENDISPL_OP_PG_FLIP:
+        req.op.pg_flip.fb_cookie = take8() & 15;
+        break;
+    case XENDISPL_OP_GET_EDID:
+        req.op.get_edid.buffer_sz = what & 0x80 ? take_number() :
+            XENDISPL_EDID_MAX_SIZE;
+        req.op.get_edid.gref_directory = take_directory();
+        break;
+    default:
+        req.operation = take8();
+        break;
+    }
+    send_request(conn, &req);
+}
+
+static void act_raw_request(void)
+{
+    unsigned int conn = take_conn();
+    struct xendispl_req req;
+
+    take_bytes(&req, sizeof(req));
+    if (req.operation == XENDISPL_OP_DBUF_CREATE) {
+        g.pages_asked += req.op.dbuf_create.buffer_sz / XEN_PAGE_SIZE;
+        if (g.pages_asked > MAX_PAGES_ASKED) {
+            req.op.dbuf_create.buffer_sz %= XEN_PAGE_SIZE;
+        }
+    }
+    send_request(conn, &req);
+}
+
+/* Shared pages */
+
+static void act_raw_page(void)
+{
+    unsigned int page = take8() % NR_PAGES;
+    uint32_t offset = take16() % XEN_PAGE_SIZE;
+    uint8_t data[64];
+    size_t len = MIN(take8() % sizeof(data), XEN_PAGE_SIZE - offset);
+
+    take_bytes(data, len);
+    page_write(page, offset, data, len);
+}
+
+/* A few entries, or the reference of the next page */
+static void act_directory(void)
+{
+    unsigned int page = DIR_PAGE(take8() % NR_DIR_PAGES);
+    uint8_t what = take8();
+    uint32_t ref = take_number();
+
+    if (what & 1) {
+        page_write32(page, offsetof(struct xendispl_page_directory,
+                                    gref_dir_next_page), ref);
+        return;
+    }
+    for (uint32_t i = 0; i < (what >> 1) % 16; i++) {
+        page_write32(page, offsetof(struct xendispl_page_directory, gref) +
+                     i * sizeof(grant_ref_t), ref + i);
+    }
+}
+
+/* A whole page of entries, so that a buffer can need more than one */
+static void act_fill_directory(void)
+{
+    unsigned int n = take8() % NR_DIR_PAGES;
+    uint32_t first = take8() % NR_PAGES;
+    struct xendispl_page_directory *dir;
+    uint8_t page[XEN_PAGE_SIZE];
+
+    if (g.dirs_filled++ == MAX_DIRS_FILLED) {
+        return;
+    }
+    dir = (struct xendispl_page_directory *)page;
+    dir->gref_dir_next_page = cpu_to_le32(REF(DIR_PAGE((n + 1) %
+                                                       NR_DIR_PAGES)));
+    for (uint32_t i = 0; i < XENDISPL_DIR_ENTRIES; i++) {
+        uint32_t data = FIRST_DATA_PAGE +
+            (first + i) % (NR_PAGES - FIRST_DATA_PAGE);
+
+        dir->gref[i] = cpu_to_le32(REF(data));
+    }
+    page_write(DIR_PAGE(n), 0, page, sizeof(page));
+}
+
+static void act_index(void)
+{
+    static const uint32_t offsets[] = {
+        offsetof(struct xen_displif_sring, req_prod),
+        offsetof(struct xen_displif_sring, req_event),
+        offsetof(struct xen_displif_sring, rsp_prod),
+        offsetof(struct xen_displif_sring, rsp_event),
+        offsetof(struct xendispl_event_page, in_cons),
+        offsetof(struct xendispl_event_page, in_prod),
+    };
+    uint8_t what = take8();
+    unsigned int conn = what & 1;
+    unsigned int index = (what >> 1) % ARRAY_SIZE(offsets);
+    unsigned int page = index < 4 ? REQ_PAGE(conn) : EVT_PAGE(conn);
+
+    if (what & 0x80) {
+        page_write32(page, offsets[index], take32());
+    } else {
+        page_write32(page, offsets[index],
+                     page_read32(page, offsets[index]) + (int8_t)take8());
+    }
+}
+
+/* A driver that has seen all responses and events */
+static void act_consume(void)
+{
+    unsigned int conn = take_conn();
+    uint32_t rsp_prod = page_read32(REQ_PAGE(conn),
+        offsetof(struct xen_displif_sring, rsp_prod));
+    uint32_t in_prod = page_read32(EVT_PAGE(conn),
+        offsetof(struct xendispl_event_page, in_prod));
+
+    page_write32(REQ_PAGE(conn), offsetof(struct xen_displif_sring,
+                                          rsp_event), rsp_prod + 1);
+    page_write32(EVT_PAGE(conn), offsetof(struct xendispl_event_page,
+                                          in_cons), in_prod);
+}
+
+/* The rest */
+
+static void act_clock(void)
+{
+    static const int64_t ms[] = { 1, 16, 17, 34, 101, 1001, 2600 };
+
+    qtest_clock_step(g.qts, ms[take8() % ARRAY_SIZE(ms)] * 1000000);
+}
+
+static void grant(unsigned int page, uint32_t gfn, uint32_t flags)
+{
+    g.regrant[page] = true;
+    must(command(XEN_QTEST_GRANT_SET, REF(page), gfn, flags),
+         "cannot grant a page");
+}
+
+static void act_grant(void)
+{
+    unsigned int page = take8() % NR_PAGES;
+    uint8_t what = take8();
+
+    /* A page that is shared twice, one that there is not, or none */
+    grant(page, what & 0x80 ? take32() :
+          FIRST_GFN + (what >> 2) % NR_PAGES, what & 3);
+}
+
+/*
+ * Reads of xenstore do not fail: that would have the bus take the device for
+ * one that the toolstack has removed.
+ */
+static void act_fault(void)
+{
+    static const uint32_t calls[] = {
+        XEN_QTEST_CALL_XS_WRITE, XEN_QTEST_CALL_GNTTAB_OPEN,
+        XEN_QTEST_CALL_GRANT_MAP, XEN_QTEST_CALL_EVTCHN_OPEN,
+        XEN_QTEST_CALL_EVTCHN_BIND, XEN_QTEST_CALL_EVTCHN_NOTIFY,
+    };
+    uint32_t call = calls[take8() % ARRAY_SIZE(calls)];
+
+    g.faults = true;
+    must(command(XEN_QTEST_FAULT, call, take8() % 32, EIO),
+         "cannot inject a fault");
+}
+
+static void hold_xenstore(bool hold)
+{
+    g.xs_held = hold;
+    reg_write(XEN_QTEST_REG_XS_HOLD, hold);
+}
+
+static void act_view(void)
+{
+    uint8_t what = take8();
+
+    if (g.ops->view) {
+        g.ops->view(what & 1, (what >> 1) % XEN_VDISPL_NR_VIEWS, take8());
+    }
+}
+
+static void act(Action action)
+{
+    unsigned int conn;
+
+    switch (action) {
+    case ACT_REQUEST:
+        act_request();
+        break;
+    case ACT_RAW_REQUEST:
+        act_raw_request();
+        break;
+    case ACT_RAW_PAGE:
+        act_raw_page();
+        break;
+    case ACT_DIRECTORY:
+        act_directory();
+        break;
+    case ACT_FILL_DIRECTORY:
+        act_fill_directory();
+        break;
+    case ACT_INDEX:
+        act_index();
+        break;
+    case ACT_NOTIFY:
+        conn = take_conn();
+        notify(take8() & 1 ? g.req_port[conn] : g.evt_port[conn]);
+        break;
+    case ACT_CONSUME:
+        act_consume();
+        break;
+    case ACT_CLOCK:
+        act_clock();
+        break;
+    case ACT_NODE:
+    case ACT_REMOVE_NODE:
+        act_node(action == ACT_REMOVE_NODE);
+        break;
+    case ACT_STATE:
+        set_state(take8() % (XenbusStateReconfigured + 2));
+        break;
+    case ACT_CONNECT:
+        act_connect();
+        break;
+    case ACT_GRANT:
+        act_grant();
+        break;
+    case ACT_FAULT:
+        act_fault();
+        break;
+    case ACT_HOLD_XENSTORE:
+        hold_xenstore(take8() & 1);
+        break;
+    case ACT_VIEW:
+        act_view();
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* Before and after an input */
+
+/* Pages are zero, and granted */
+static void pages_reset(void)
+{
+    static const uint8_t zeroes[XEN_PAGE_SIZE];
+
+    for (unsigned int i = 0; i < NR_PAGES; i++) {
+        if (g.dirty[i]) {
+            qtest_memwrite(g.qts, PAGE(i), zeroes, XEN_PAGE_SIZE);
+            g.dirty[i] = false;
+        }
+        if (g.regrant[i]) {
+            grant(i, FIRST_GFN + i, XEN_QTEST_GRANT_ACCESS);
+            g.regrant[i] = false;
+        }
+    }
+}
+
+/* The nodes are a good driver's, but for its version and state */
+static void nodes_reset(void)
+{
+    xs_command(XEN_QTEST_XS_RM, FE "/" XENDISPL_FIELD_FE_VERSION, NULL, 0);
+    if (!g.renode) {
+        return;
+    }
+    xs_command(XEN_QTEST_XS_RM, FE "/2", NULL, 0);
+    for (unsigned int i = 0; i < XEN_VDISPL_GUEST_CONNECTORS; i++) {
+        conn_write(i, XENDISPL_FIELD_REQ_RING_REF, REF(REQ_PAGE(i)));
+        conn_write(i, XENDISPL_FIELD_REQ_CHANNEL, g.req_port[i]);
+        conn_write(i, XENDISPL_FIELD_EVT_RING_REF, REF(EVT_PAGE(i)));
+        conn_write(i, XENDISPL_FIELD_EVT_CHANNEL, g.evt_port[i]);
+    }
+    g.renode = false;
+}
+
+/* One buffer's directory, so that there is one at once */
+static void directory_init(void)
+{
+    uint32_t refs[NR_PAGES - FIRST_DATA_PAGE];
+
+    for (uint32_t i = 0; i < ARRAY_SIZE(refs); i++) {
+        refs[i] = cpu_to_le32(REF(FIRST_DATA_PAGE + i));
+    }
+    page_write(DIR_PAGE(0), offsetof(struct xendispl_page_directory, gref),
+               refs, sizeof(refs));
+}
+
+static void view_release(void)
+{
+    if (g.ops->view) {
+        g.ops->view(0, XEN_VDISPL_VIEW_RELEASE, 0);
+    }
+}
+
+/*
+ * The guest goes away, and the next one comes.  The backend must hold what it
+ * held when it was new, and be where it was.
+ */
+static void disconnect(bool viewer_first)
+{
+    static const char *const names[XEN_QTEST_NR_ALIVE] = {
+        [XEN_QTEST_XS_HANDLES] = "xenstore handles",
+        [XEN_QTEST_XS_WATCHES] = "xenstore watches",
+        [XEN_QTEST_XS_TRANSACTIONS] = "xenstore transactions",
+        [XEN_QTEST_GNTTAB_HANDLES] = "grant table handles",
+        [XEN_QTEST_GRANT_MAPS] = "grant mappings",
+        [XEN_QTEST_GRANT_PAGES] = "mapped pages",
+        [XEN_QTEST_GRANTS_USED] = "grants in use",
+        [XEN_QTEST_EVTCHN_HANDLES] = "event channel handles",
+        [XEN_QTEST_EVTCHN_BOUND] = "bound event channels",
+        [XEN_QTEST_FOREIGN_MAPS] = "foreign mappings",
+        [XEN_QTEST_FOREIGN_PAGES] = "foreign pages",
+    };
+
+    for (int i = 0; g.faults && i < XEN_QTEST_NR_CALLS; i++) {
+        must(command(XEN_QTEST_FAULT, i, 0, 0), "cannot end a fault");
+    }
+    g.faults = false;
+    if (g.xs_held) {
+        hold_xenstore(false);
+    }
+    if (viewer_first) {
+        view_release();
+        settle();
+    }
+    set_state(XenbusStateClosed);
+    settle();
+    view_release();
+    nodes_reset();
+    set_state(XenbusStateInitialising);
+    settle();
+
+    if (backend_state() != XenbusStateInitWait) {
+        fail("the backend is in state %u instead of InitWait",
+                backend_state());
+    }
+    for (int i = 0; i < XEN_QTEST_NR_ALIVE; i++) {
+        uint32_t alive = reg_read(XEN_QTEST_REG_ALIVE(i));
+
+        if (alive != g.alive[i]) {
+            fail("the backend is left with %u %s instead of %u", alive,
+                    names[i], g.alive[i]);
+        }
+    }
+}
+
+void xen_vdispl_guest_run(const uint8_t *data, size_t size)
+{
+    uint8_t flags;
+    int i;
+
+    g.data = data;
+    g.size = size;
+    g.next_id = 0;
+    g.dirs_filled = 0;
+    g.pages_asked = 0;
+    pages_reset();
+    directory_init();
+
+    flags = take8();
+    if (flags & 1) {
+        act_connect();
+    }
+    for (i = 0; g.size && i < MAX_ACTIONS; i++) {
+        uint8_t action = take8();
+
+        act((action & ~ACT_SETTLE) % NR_ACTIONS);
+        if (action & ACT_SETTLE) {
+            settle();
+        }
+    }
+    settle();
+    disconnect(flags & 2);
+}
+
+static uint32_t port_alloc(void)
+{
+    must(command(XEN_QTEST_EVTCHN_ALLOC, 0, 0, 0), "no event channel");
+    return reg_read(XEN_QTEST_REG_LENGTH);
+}
+
+void xen_vdispl_guest_init(QTestState *qts, const XenVDisplGuestOps *ops)
+{
+    memset(&g, 0, sizeof(g));
+    g.qts = qts;
+    g.ops = ops;
+    for (unsigned int i = 0; i < XEN_VDISPL_GUEST_CONNECTORS; i++) {
+        g.req_port[i] = port_alloc();
+        g.evt_port[i] = port_alloc();
+    }
+    memset(g.regrant, true, sizeof(g.regrant));
+    g.renode = true;
+    nodes_reset();
+    settle();
+    for (int i = 0; i < XEN_QTEST_NR_ALIVE; i++) {
+        g.alive[i] = reg_read(XEN_QTEST_REG_ALIVE(i));
+    }
+}
