@@ -455,6 +455,23 @@ static void test_life_quit(void)
     qtest_quit(f.qts);
 }
 
+/* A frontend that cannot let go of its display yet, and then starts again */
+static void test_life_reconfiguring(void)
+{
+    Fixture f;
+
+    start(&f);
+    qxen_device_set_state(&f.d.dev, XenbusStateReconfiguring);
+    qxen_device_wait(&f.d.dev, XenbusStateInitWait);
+    qxen_settle(&f.xen);
+    qxen_assert_alive(&f.xen, &f.idle);
+    qvdispl_rings_free(&f.d);
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    assert_works(&f);
+    stop(&f);
+}
+
 /*
  * Attack: states in an order, or of a kind, that no driver writes, to catch
  * the back end half connected.
@@ -972,12 +989,35 @@ static void hammer_stop(Fixture *f, Hammer *h)
     qxen_ram_unmap(&f->xen, h->ram);
 }
 
+/* Sends @req while the word at @offset in it changes; the answer is lost */
+static void send_hammered(Fixture *f, const struct xendispl_req *req,
+                          size_t offset, uint32_t bad)
+{
+    QXenRing *ring = &f->d.conn[0].req;
+    uint64_t slot = ring->addr + ring->offset +
+        ring->req_prod % ring->nr * ring->entry_size;
+    struct xendispl_resp resp;
+    uint32_t good;
+    Hammer h;
+
+    memcpy(&good, (const uint8_t *)req + offset, sizeof(good));
+    qxen_ring_put(ring, req, sizeof(*req));
+    hammer_start(f, &h, slot + offset, good, bad);
+    qxen_ring_push(ring);
+    qxen_settle(&f->xen);
+    hammer_stop(f, &h);
+    /* The response was in the same slot, and may have been hit as well */
+    g_assert(qxen_ring_get(ring, &resp, sizeof(resp)));
+}
+
+#define HAMMER_TIMES    50
+
 /*
  * Attack: a field of a request changes between its check and its use
- * (XSA-155).  The ring's slots are all hammered in turn, each with a size for
- * which the other fields are right and one for which they are not.
+ * (XSA-155): between a value for which the other fields are right, and one for
+ * which they are not.
  */
-static void test_rings_double_fetch(void)
+static void test_rings_double_fetch_dbuf(void)
 {
     static const struct {
         size_t offset;
@@ -998,28 +1038,15 @@ static void test_rings_double_fetch(void)
     start(&f);
     qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
     for (i = 0; i < ARRAY_SIZE(fields); i++) {
-        for (n = 0; n < 50; n++) {
-            QXenRing *ring = &f.d.conn[0].req;
-            uint64_t slot = ring->addr + ring->offset +
-                ring->req_prod % ring->nr * ring->entry_size;
-            size_t offset = offsetof(struct xendispl_req, op.dbuf_create) +
-                fields[i].offset;
-            uint32_t good;
+        for (n = 0; n < HAMMER_TIMES; n++) {
             struct xendispl_req req = {
                 .operation = XENDISPL_OP_DBUF_CREATE,
                 .op.dbuf_create = buf.req,
             };
-            struct xendispl_resp resp;
-            Hammer h;
 
-            memcpy(&good, (uint8_t *)&req + offset, sizeof(good));
-            qxen_ring_put(ring, &req, sizeof(req));
-            hammer_start(&f, &h, slot + offset, good, fields[i].bad);
-            qxen_ring_push(ring);
-            qxen_settle(&f.xen);
-            hammer_stop(&f, &h);
-            /* The response was in the slot, and may have been hit as well */
-            g_assert(qxen_ring_get(ring, &resp, sizeof(resp)));
+            send_hammered(&f, &req, offsetof(struct xendispl_req,
+                                             op.dbuf_create) +
+                          fields[i].offset, fields[i].bad);
             if (get_property(&f, "bytes-mapped")) {
                 g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==,
                                  buf.nr_pages);
@@ -1032,6 +1059,118 @@ static void test_rings_double_fetch(void)
     qvdispl_buffer_free(&f.d, &buf);
     assert_works(&f);
     stop(&f);
+}
+
+/* The same: a framebuffer grows after it has been found to fit */
+static void test_rings_double_fetch_fb(void)
+{
+    static const size_t offsets[] = {
+        offsetof(struct xendispl_req, op.fb_attach.width),
+        offsetof(struct xendispl_req, op.fb_attach.height),
+        offsetof(struct xendispl_req, op.fb_attach.fb_cookie),
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i, n;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+        for (n = 0; n < HAMMER_TIMES; n++) {
+            struct xendispl_req req = {
+                .operation = XENDISPL_OP_FB_ATTACH,
+                .op.fb_attach = {
+                    .dbuf_cookie = buf.req.dbuf_cookie,
+                    .fb_cookie = 0x51,
+                    .width = 64,
+                    .height = 64,
+                    .pixel_format = DRM_FORMAT_XRGB8888,
+                },
+            };
+            int status;
+
+            send_hammered(&f, &req, offsets[i], 0x400);
+            status = qvdispl_set_config(&f.d, 0, 0x51, 0, 0, 800, 600, 32);
+            g_assert(status == BAD_VALUE || status == NO_SUCH_COOKIE);
+            qvdispl_fb_detach(&f.d, 0x51);
+            qvdispl_fb_detach(&f.d, 0x400);
+        }
+    }
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* The same: the visible part moves after it has been found to fit */
+static void test_rings_double_fetch_config(void)
+{
+    static const size_t offsets[] = {
+        offsetof(struct xendispl_req, op.set_config.x),
+        offsetof(struct xendispl_req, op.set_config.y),
+        offsetof(struct xendispl_req, op.set_config.width),
+        offsetof(struct xendispl_req, op.set_config.height),
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    int i, n;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+        for (n = 0; n < HAMMER_TIMES; n++) {
+            struct xendispl_req req = {
+                .operation = XENDISPL_OP_SET_CONFIG,
+                .op.set_config = {
+                    .fb_cookie = buf.fb_cookie,
+                    .width = 64,
+                    .height = 64,
+                    .bpp = 32,
+                },
+            };
+            Picture pic;
+
+            send_hammered(&f, &req, offsets[i], 600);
+            screendump(&f, "vd0", 0, &pic);
+            g_assert_cmpuint(pic.width, ==, 64);
+            g_assert_cmpuint(pic.height, ==, 64);
+            g_free(pic.rgb);
+        }
+    }
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/*
+ * Attack: the producer index changes all the time, so that there is always
+ * more to do; the back end must come back to its other work.
+ */
+static void test_rings_racing_producer(void)
+{
+    Fixture f;
+    int i;
+
+    start_device(&f, "connectors=800x600");
+    for (i = 0; i < 20; i++) {
+        QXenRing *ring = &f.d.conn[0].req;
+        Hammer h;
+        int n;
+
+        qvdispl_connect(&f.d);
+        hammer_start(&f, &h, ring->addr + QXEN_RING_REQ_PROD, ring->nr,
+                     2 * ring->nr);
+        qxen_evtchn_notify(&f.xen, ring->port);
+        for (n = 0; n < 100; n++) {
+            qxen_alive(&f.xen, XEN_QTEST_GRANT_MAPS);
+        }
+        hammer_stop(&f, &h);
+        qvdispl_disconnect(&f.d);
+        qxen_assert_alive(&f.xen, &f.idle);
+        qvdispl_restart(&f.d);
+    }
+    stop_device(&f);
 }
 
 /* Directories */
@@ -1333,6 +1472,9 @@ static void test_sizes_fb(void)
         { 64, 0, DRM_FORMAT_XRGB8888 },
         { 65, 64, DRM_FORMAT_XRGB8888 },
         { 64, 65, DRM_FORMAT_XRGB8888 },
+        /* Fits in the memory, but not in the rows */
+        { 65, 1, DRM_FORMAT_XRGB8888 },
+        { 128, 2, DRM_FORMAT_XRGB8888 },
         { 64, UINT32_MAX, DRM_FORMAT_XRGB8888 },
         { UINT32_MAX, 64, DRM_FORMAT_XRGB8888 },
         { 0x40000040, 64, DRM_FORMAT_XRGB8888 },
@@ -1437,15 +1579,73 @@ static void test_sizes_config(void)
     stop(&f);
 }
 
-/* Attack: a flag that has no meaning, and one for what is not offered */
-static void test_sizes_be_alloc(void)
+/*
+ * Linux' driver leaves in the flags what the request before had there, so they
+ * count only where be-alloc was offered.
+ */
+static void test_sizes_flags(void)
 {
     Fixture f;
-    g_autofree char *be_alloc = NULL;
+    QVDisplBuffer buf;
 
     start(&f);
-    be_alloc = qxen_device_fe_read(&f.d.dev, XENDISPL_FIELD_BE_ALLOC);
-    g_assert(!be_alloc || !strcmp(be_alloc, "0"));
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    buf.req.flags = UINT32_MAX;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* A buffer that the guest's driver imported comes without its geometry */
+static void test_sizes_imported(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    g_autofree uint8_t *data = NULL;
+    Picture pic;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    data = draw(&f, &buf);
+    buf.req.width = buf.req.height = buf.req.bpp = 0;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+
+    buf.fb_cookie = qvdispl_cookie(&f.d);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, buf.req.dbuf_cookie,
+                                      buf.fb_cookie, 64, 65,
+                                      DRM_FORMAT_XRGB8888), ==, BAD_VALUE);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, buf.req.dbuf_cookie,
+                                      buf.fb_cookie, 64, 64,
+                                      DRM_FORMAT_XRGB8888), ==, 0);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 0, 0, 64, 64,
+                                       32), ==, 0);
+    screendump(&f, "vd0", 0, &pic);
+    assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 64, 64, buf.stride);
+    g_free(pic.rgb);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: more than the connector can show, to get a surface of any size */
+static void test_sizes_beyond_connector(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    g_autofree uint8_t *data = NULL;
+    Picture pic;
+
+    start_device(&f, "connectors=320x200");
+    qvdispl_connect(&f.d);
+    qvdispl_buffer_alloc(&f.d, &buf, 1000, 900, 32, 0);
+    data = draw(&f, &buf);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    screendump(&f, "vd0", 0, &pic);
+    assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 320, 200, buf.stride);
+    g_free(pic.rgb);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
     stop(&f);
 }
 
@@ -1773,6 +1973,131 @@ static void test_connectors_names(void)
     stop_device(&f);
 }
 
+/* Two devices of one guest */
+static void test_connectors_two_devices(void)
+{
+    Fixture f;
+    QVDispl other;
+    QVDisplBuffer buf[2];
+    g_autofree uint8_t *one = NULL;
+    g_autofree uint8_t *two = NULL;
+    Picture pic;
+
+    start_device(&f, "connectors=800x600' "
+                 "-device 'xen-vdispl,id=vd1,connectors=320x200");
+    qvdispl_init(&other, &f.xen, 1);
+    qvdispl_connect(&f.d);
+    qvdispl_connect(&other);
+    qvdispl_buffer_alloc(&f.d, &buf[0], 800, 600, 32, 0);
+    qvdispl_buffer_alloc(&other, &buf[1], 320, 200, 32, 0);
+    /* Cookies are a device's own */
+    g_assert_cmphex(buf[0].req.dbuf_cookie, ==, buf[1].req.dbuf_cookie);
+    one = draw(&f, &buf[0]);
+    two = draw(&f, &buf[1]);
+    qvdispl_show(&f.d, 0, &buf[0], DRM_FORMAT_XRGB8888);
+    qvdispl_show(&other, 0, &buf[1], DRM_FORMAT_XRGB8888);
+    assert_shown(&f, 0, &buf[0], DRM_FORMAT_XRGB8888, one);
+    screendump(&f, "vd1", 0, &pic);
+    assert_picture(&pic, DRM_FORMAT_XRGB8888, two, 320, 200, buf[1].stride);
+    g_free(pic.rgb);
+
+    qvdispl_disconnect(&other);
+    qvdispl_buffer_free(&other, &buf[1]);
+    assert_shown(&f, 0, &buf[0], DRM_FORMAT_XRGB8888, one);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf[0]);
+    qvdispl_cleanup(&other);
+    stop(&f);
+}
+
+/* Properties */
+
+/* What an administrator gets wrong is refused, and leaves nothing behind */
+static void test_properties_refused(void)
+{
+    static const char *const bad[] = {
+        "'connectors': ''", "'connectors': 'x'", "'connectors': '640'",
+        "'connectors': '640x480;'", "'connectors': ';640x480'",
+        "'connectors': '0x480'", "'connectors': '99999x480'",
+        "'connectors': '1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;"
+        "1x1;1x1;1x1;1x1'",
+        "'refresh-rate': 0", "'refresh-rate': 1001", "'frontend-id': 32752",
+    };
+    QTestState *qts = qtest_init("-machine xen-qtest -nodefaults");
+    QXen xen;
+    QXenAlive idle;
+    int i;
+
+    qxen_init(&xen, qts);
+    idle = qxen_alive_get(&xen);
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        g_autofree char *command = g_strdup_printf(
+            "{ 'execute': 'device_add', 'arguments': { "
+            "'driver': 'xen-vdispl', 'id': 'vd0', %s } }", bad[i]);
+        QDict *rsp;
+
+        qtest_qmp_send_raw(qts, "%s", command);
+        rsp = qtest_qmp_receive(qts);
+        if (!qdict_haskey(rsp, "error")) {
+            g_error("accepted: %s", bad[i]);
+        }
+        qobject_unref(rsp);
+        qxen_settle(&xen);
+        qxen_assert_alive(&xen, &idle);
+    }
+    qxen_cleanup(&xen);
+    qtest_quit(qts);
+}
+
+static char *get_path(Fixture *f)
+{
+    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'qom-get', 'arguments': { "
+                           "'path': '/machine/peripheral/vd0', "
+                           "'property': 'path' } }");
+    char *path = g_strdup(qdict_get_str(rsp, "return"));
+
+    qobject_unref(rsp);
+    return path;
+}
+
+static void test_properties_counters(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[2];
+    g_autofree char *none = NULL;
+    g_autofree char *mapped = NULL;
+    g_autofree char *converted = NULL;
+
+    start(&f);
+    none = get_path(&f);
+    g_assert_cmpstr(none, ==, "none");
+    g_assert_cmpuint(get_property(&f, "errors"), ==, 0);
+    g_assert_cmpuint(get_property(&f, "bytes-mapped"), ==, 0);
+
+    qvdispl_buffer_alloc(&f.d, &buf[0], 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf[0], DRM_FORMAT_XRGB8888);
+    mapped = get_path(&f);
+    g_assert_cmpstr(mapped, ==, "mapped");
+    g_assert_cmpuint(get_property(&f, "bytes-mapped"), ==,
+                     buf[0].nr_pages * XEN_PAGE_SIZE);
+    g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
+
+    /* What has to be converted is said to be */
+    qvdispl_buffer_alloc(&f.d, &buf[1], 800, 600, 16, 0);
+    qvdispl_show(&f.d, 0, &buf[1], DRM_FORMAT_YUYV);
+    converted = get_path(&f);
+    g_assert_cmpstr(converted, ==, "converted");
+    g_assert_cmpuint(get_property(&f, "bytes-copied"), >=, 800 * 600 * 4);
+
+    g_assert_cmpint(poke(&f, 0), ==, NO_SUCH_COOKIE);
+    g_assert_cmpuint(get_property(&f, "errors"), ==, 1);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf[0]);
+    qvdispl_unfb(&f.d, &buf[1]);
+    g_assert_cmpuint(get_property(&f, "bytes-mapped"), ==, 0);
+    stop(&f);
+}
+
 /* Flips */
 
 typedef struct Flipper {
@@ -1846,6 +2171,8 @@ static void test_flips_order(void)
         assert_no_event(&f, 0);
     }
     g_assert_cmpuint(get_property(&f, "flips"), ==, 300);
+    g_assert_cmpuint(get_property(&f, "flips-per-second"), >=, 59);
+    g_assert_cmpuint(get_property(&f, "flips-per-second"), <=, 60);
     /* Mapped once a buffer, never once a flip */
     g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==, maps);
     g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
@@ -1911,6 +2238,39 @@ static void test_cookies_destroy_read(void)
     g_assert_cmpint(resp.status, ==, 0);
     qvdispl_buffer_free(&f.d, &buf);
     stop(&f);
+}
+
+/*
+ * Attack: destroying what is being destroyed, and going away before it is
+ * done: the answer has nowhere to go.
+ */
+static void test_cookies_destroy_twice(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    SlowReader reader;
+    struct xendispl_resp resp;
+    struct xendispl_req req = { .operation = XENDISPL_OP_DBUF_DESTROY };
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, buf.fb_cookie), ==, 0);
+    req.op.dbuf_destroy.dbuf_cookie = buf.req.dbuf_cookie;
+    qvdispl_send(&f.d, 0, &req);
+    qxen_settle(&f.xen);
+    g_assert(!qxen_ring_get(&f.d.conn[0].req, &resp, sizeof(resp)));
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==,
+                    NO_SUCH_COOKIE);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, buf.req.dbuf_cookie, 0x99, 64, 64,
+                                      DRM_FORMAT_XRGB8888), ==,
+                    NO_SUCH_COOKIE);
+    qvdispl_disconnect(&f.d);
+    qtest_clock_step(f.qts, 10 * NANOSECONDS_PER_SECOND);
+    slow_reader_finish(&f, &reader);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop_device(&f);
 }
 
 /* The guest is not kept waiting for ever by a viewer */
@@ -2122,6 +2482,87 @@ static void test_flips_config_queued(void)
     assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
     assert_no_event(&f, 0);
     flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* A mode change while the buffer before the flip is still read */
+static void test_flips_config_while_read(void)
+{
+    Fixture f;
+    Flipper fl;
+    SlowReader reader;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    refresh(&f);
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, fl.buf[1].fb_cookie, 0, 0,
+                                       800, 600, 32), ==, 0);
+    refresh(&f);
+    assert_no_event(&f, 0);
+    slow_reader_finish(&f, &reader);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+    assert_no_event(&f, 0);
+
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, 0);
+    refresh(&f);
+    assert_flip_event(&f, 0, 1, fl.buf[0].fb_cookie);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* Flipping to what is shown already */
+static void test_flips_same(void)
+{
+    Fixture f;
+    Flipper fl;
+    int i;
+
+    start(&f);
+    flipper_start(&f, &fl, 0);
+    for (i = 0; i < 3; i++) {
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, 0);
+        refresh(&f);
+        assert_flip_event(&f, 0, i, fl.buf[0].fb_cookie);
+    }
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+}
+
+/* Between buffers of different formats, one of which has to be converted */
+static void test_flips_formats(void)
+{
+    static const uint32_t fourccs[] = {
+        DRM_FORMAT_XRGB8888, DRM_FORMAT_YUYV, DRM_FORMAT_RGB565,
+        DRM_FORMAT_XRGB8888,
+    };
+    Fixture f;
+    QVDisplBuffer buf[ARRAY_SIZE(fourccs)];
+    int i;
+
+    start(&f);
+    for (i = 0; i < ARRAY_SIZE(fourccs); i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[i], 800, 600,
+                             fourccs[i] == DRM_FORMAT_XRGB8888 ? 32 : 16, 0);
+        g_free(draw(&f, &buf[i]));
+        qvdispl_fb(&f.d, &buf[i], fourccs[i]);
+    }
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf[0].fb_cookie, 0, 0, 800,
+                                       600, 32), ==, 0);
+    for (i = 1; i < ARRAY_SIZE(fourccs); i++) {
+        g_autofree uint8_t *data = noise(buf[i].stride * 600);
+
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[i].fb_cookie), ==, 0);
+        refresh(&f);
+        assert_flip_event(&f, 0, i - 1, buf[i].fb_cookie);
+        assert_shown(&f, 0, &buf[i], fourccs[i], data);
+    }
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    for (i = 0; i < ARRAY_SIZE(fourccs); i++) {
+        qvdispl_unfb(&f.d, &buf[i]);
+    }
     stop(&f);
 }
 
@@ -2409,6 +2850,42 @@ static void test_hotplug_screens(void)
                       "screens");
 }
 
+/*
+ * A toolstack that promises buffers of the back end's: the guest's request
+ * for one is refused in the protocol's words.
+ */
+static void test_hotplug_be_alloc(void)
+{
+    Fixture f;
+    QXenDevice dev;
+    QVDisplBuffer buf;
+    g_autofree char *key = NULL;
+
+    start_empty(&f, "");
+    qxen_device_init(&dev, &f.xen, XENDISPL_DRIVER_NAME,
+                     XENDISPL_DRIVER_NAME, 0);
+    key = g_strdup_printf("%s/" XENDISPL_FIELD_BE_ALLOC, dev.fe);
+    qxen_device_cleanup(&dev);
+    qxen_xs_write(&f.xen, QXEN_TOOLSTACK, key, "1");
+    toolstack_add(&f, &dev, 0, "640x480");
+    qxen_device_cleanup(&dev);
+
+    qvdispl_init(&f.d, &f.xen, 0);
+    qvdispl_connect(&f.d);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    buf.req.flags = XENDISPL_DBUF_FLG_REQ_ALLOC;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, NOT_SUPPORTED);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+    buf.req.flags = 0;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_disconnect(&f.d);
+    qvdispl_cleanup(&f.d);
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
 /* Nodes of a toolstack, or who got hold of them, that make no sense */
 static void test_hotplug_bad_nodes(void)
 {
@@ -2682,6 +3159,7 @@ int main(int argc, char **argv)
     ADD("life", "close-while-read", test_life_close_while_read);
     ADD("life", "guest-destroyed", test_life_guest_destroyed);
     ADD("life", "quit", test_life_quit);
+    ADD("life", "reconfiguring", test_life_reconfiguring);
     ADD("life", "illegal-states", test_life_illegal_states);
     ADD("life", "initialised-twice", test_life_initialised_twice);
 
@@ -2702,7 +3180,10 @@ int main(int argc, char **argv)
     ADD("rings", "foreign-indices", test_rings_foreign_indices);
     ADD("rings", "garbage-opcodes", test_rings_garbage_opcodes);
     ADD("rings", "spurious-notify", test_rings_spurious_notify);
-    ADD("rings", "double-fetch", test_rings_double_fetch);
+    ADD("rings", "double-fetch-dbuf", test_rings_double_fetch_dbuf);
+    ADD("rings", "double-fetch-fb", test_rings_double_fetch_fb);
+    ADD("rings", "double-fetch-config", test_rings_double_fetch_config);
+    ADD("rings", "racing-producer", test_rings_racing_producer);
     ADD("rings", "wrong-connector", test_rings_wrong_connector);
 
     ADD("directory", "lengths", test_directory_lengths);
@@ -2718,7 +3199,9 @@ int main(int argc, char **argv)
     ADD("sizes", "fb", test_sizes_fb);
     ADD("sizes", "fb-smaller", test_sizes_fb_smaller);
     ADD("sizes", "config", test_sizes_config);
-    ADD("sizes", "be-alloc", test_sizes_be_alloc);
+    ADD("sizes", "flags", test_sizes_flags);
+    ADD("sizes", "imported", test_sizes_imported);
+    ADD("sizes", "beyond-connector", test_sizes_beyond_connector);
 
     ADD("cookies", "zero", test_cookies_zero);
     ADD("cookies", "duplicate", test_cookies_duplicate);
@@ -2727,6 +3210,7 @@ int main(int argc, char **argv)
     ADD("cookies", "reuse", test_cookies_reuse);
     ADD("cookies", "in-use", test_cookies_in_use);
     ADD("cookies", "destroy-read", test_cookies_destroy_read);
+    ADD("cookies", "destroy-twice", test_cookies_destroy_twice);
     ADD("cookies", "destroy-overdue", test_cookies_destroy_overdue);
     ADD("cookies", "detach-shown", test_cookies_detach_shown);
 
@@ -2745,6 +3229,11 @@ int main(int argc, char **argv)
     ADD("connectors", "clone", test_connectors_clone);
     ADD("connectors", "names", test_connectors_names);
 
+    ADD("connectors", "two-devices", test_connectors_two_devices);
+
+    ADD("properties", "refused", test_properties_refused);
+    ADD("properties", "counters", test_properties_counters);
+
     ADD("flips", "order", test_flips_order);
     ADD("flips", "last-reader", test_flips_last_reader);
     ADD("flips", "pace", test_flips_pace);
@@ -2754,6 +3243,9 @@ int main(int argc, char **argv)
     ADD("flips", "unattached", test_flips_unattached);
     ADD("flips", "detach-queued", test_flips_detach_queued);
     ADD("flips", "config-queued", test_flips_config_queued);
+    ADD("flips", "config-while-read", test_flips_config_while_read);
+    ADD("flips", "same", test_flips_same);
+    ADD("flips", "formats", test_flips_formats);
     ADD("flips", "event-ring-full", test_flips_event_ring_full);
     ADD("flips", "event-indices", test_flips_event_indices);
     ADD("flips", "two-connectors", test_flips_two_connectors);
@@ -2764,6 +3256,7 @@ int main(int argc, char **argv)
 
     ADD("hotplug", "toolstack", test_hotplug_toolstack);
     ADD("hotplug", "screens", test_hotplug_screens);
+    ADD("hotplug", "be-alloc", test_hotplug_be_alloc);
     ADD("hotplug", "bad-nodes", test_hotplug_bad_nodes);
     ADD("hotplug", "device-add", test_hotplug_device_add);
 
