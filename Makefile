@@ -16,8 +16,9 @@ suites = $(or $(SUITE),unit qtest nested style)
 # Trees of the user's own appear in the root at these places.
 options = -Dqemu_src=$(if $(QEMU_SRC),/user/)qemu \
           -Dlinux_src=$(if $(LINUX_SRC),/user/)linux
-# The trees under the images are made by the host, before the root is entered.
-bases = -Ddom0_base=$$($(root) base dom0) -Dguest_base=$$($(root) base guest)
+# The trees under the images are made on the host, before the root is entered.
+bases = bases=$$($(root) bases dom0 guest) &&
+build = $(root) run scripts/build $(options)
 
 help:
 	@echo 'make help       this list'
@@ -39,18 +40,17 @@ prepare:
 	@$(root) prepare
 
 qemu kernel: prepare
-	@$(root) run scripts/build $(options) $@.stamp
+	@$(build) $@.stamp
 
 images: prepare
-	@bases="$(bases)" && $(root) run scripts/build $(options) $$bases test-nested
+	@$(bases) $(build) $$bases test-nested
 
 check: prepare
-	@$(if $(filter nested,$(suites)),bases="$(bases)" &&) \
-	$(root) run scripts/build $(options) $$bases check $(suites)
+	@$(if $(filter nested,$(suites)),$(bases),bases=;) \
+	$(build) $$bases check $(suites)
 
 check-all: prepare
-	@bases="$(bases)" && $(root) run scripts/build $(options) $$bases check \
-		unit qtest nested style asan next
+	@$(bases) $(build) $$bases check unit qtest nested style asan next
 
 # After "make qemu", "sudo make install" has nothing to build.
 install: $(if $(and $(SUDO_USER),$(wildcard build/qemu/qemu-system-x86_64)),,qemu)
