@@ -22,12 +22,12 @@
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "cpu.h"
-#include "exec/address-spaces.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/xen/xen.h"
 #include "hw/xen/xen-bus.h"
 #include "hw/xen/xen-qtest.h"
+#include "hw/xen/xen-vdispl-compat.h"
 #include "hw/xen/xen_backend_ops.h"
 #include "net/net.h"
 #include "system/qtest.h"
@@ -612,7 +612,7 @@ static struct qemu_xs_handle *xs_open(void)
     }
     h = g_new0(struct qemu_xs_handle, 1);
     h->xen = s;
-    h->bh = aio_bh_new(qemu_get_aio_context(), xs_deliver, h);
+    h->bh = aio_bh_new_guarded(qemu_get_aio_context(), xs_deliver, h, NULL);
     QSIMPLEQ_INIT(&h->events);
     QTAILQ_INSERT_TAIL(&s->xs_handles, h, next);
     s->alive[XEN_QTEST_XS_HANDLES]++;
@@ -879,7 +879,7 @@ static void xs_make_node(XenQtest *s, const char *path, const char *value,
     g_list_free_full(perms, g_free);
 }
 
-/* Commands */
+/* Commands; they return 0 or a negative errno */
 
 static int command_xenstore(XenQtest *s, XenQtestCommand command)
 {
@@ -894,7 +894,7 @@ static int command_xenstore(XenQtest *s, XenQtestCommand command)
 
     nul = len <= XEN_QTEST_DATA_SIZE ? memchr(data, '\0', len) : NULL;
     if (!nul) {
-        return EINVAL;
+        return -EINVAL;
     }
     path = g_strdup((char *)data);
     end = data + len;
@@ -905,9 +905,9 @@ static int command_xenstore(XenQtest *s, XenQtestCommand command)
         break;
     case XEN_QTEST_XS_WRITE:
         g_byte_array_append(value, nul + 1, end - (nul + 1));
-        return xs_impl_write(s->xs, domid, XBT_NULL, path, value);
+        return -xs_impl_write(s->xs, domid, XBT_NULL, path, value);
     case XEN_QTEST_XS_RM:
-        return xs_impl_rm(s->xs, domid, XBT_NULL, path);
+        return -xs_impl_rm(s->xs, domid, XBT_NULL, path);
     case XEN_QTEST_XS_LIST:
         err = xs_impl_directory(s->xs, domid, XBT_NULL, path, NULL, &list);
         for (l = list; l; l = l->next) {
@@ -922,25 +922,25 @@ static int command_xenstore(XenQtest *s, XenQtestCommand command)
             nul = memchr(perm, '\0', end - perm);
             if (!nul) {
                 g_list_free_full(list, g_free);
-                return EINVAL;
+                return -EINVAL;
             }
             list = g_list_append(list, g_strdup((char *)perm));
         }
         err = xs_impl_set_perms(s->xs, domid, XBT_NULL, path, list);
         g_list_free_full(list, g_free);
-        return err;
+        return -err;
     default:
         g_assert_not_reached();
     }
 
     if (!err && value->len > XEN_QTEST_DATA_SIZE) {
-        return E2BIG;
+        return -E2BIG;
     }
     if (!err) {
         memcpy(data, value->data, value->len);
         s->length = value->len;
     }
-    return err;
+    return -err;
 }
 
 static int command_grant(XenQtest *s, XenQtestCommand command)
@@ -948,7 +948,7 @@ static int command_grant(XenQtest *s, XenQtestCommand command)
     XenQtestGrant *grant;
 
     if (s->arg[0] >= XEN_QTEST_MAX_GRANTS) {
-        return EINVAL;
+        return -EINVAL;
     }
     grant = &s->grants[s->arg[0]];
 
@@ -959,7 +959,7 @@ static int command_grant(XenQtest *s, XenQtestCommand command)
         return 0;
     case XEN_QTEST_GRANT_END:
         if (grant->mapped) {
-            return EBUSY;
+            return -EBUSY;
         }
         grant->flags = 0;
         return 0;
@@ -986,23 +986,23 @@ static int command_run(XenQtest *s, uint32_t command)
         return command_grant(s, command);
     case XEN_QTEST_EVTCHN_ALLOC:
         s->length = evtchn_alloc(s);
-        return s->length ? 0 : ENOSPC;
+        return s->length ? 0 : -ENOSPC;
     case XEN_QTEST_EVTCHN_CLOSE:
         if (s->arg[0] >= XEN_QTEST_MAX_PORTS ||
             !s->ports[s->arg[0]].allocated) {
-            return EINVAL;
+            return -EINVAL;
         }
         s->ports[s->arg[0]].allocated = false;
         return 0;
     case XEN_QTEST_FAULT:
         if (s->arg[0] >= XEN_QTEST_NR_CALLS || (s->arg[1] && !s->arg[2])) {
-            return EINVAL;
+            return -EINVAL;
         }
         s->fault[s->arg[0]] = s->arg[1];
         s->fault_errno[s->arg[0]] = s->arg[2];
         return 0;
     default:
-        return ENOSYS;
+        return -ENOSYS;
     }
 }
 
@@ -1058,7 +1058,7 @@ static void regs_write(void *opaque, hwaddr addr, uint64_t value,
     switch (addr) {
     case XEN_QTEST_REG_COMMAND:
         s->length = 0;
-        s->status = command_run(s, value);
+        s->status = -command_run(s, value);
         trace_xen_qtest_command(value, s->arg[0], s->arg[1], s->arg[2],
                                 s->status);
         break;

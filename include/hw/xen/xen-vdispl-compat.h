@@ -17,4 +17,11 @@
 #define CLASS_INIT_CONST
 #endif
 
+/* The memory interfaces moved from exec/ to system/ in 10.1. */
+#if XEN_VDISPL_QEMU_VERSION >= 1001
+#include "system/address-spaces.h"
+#else
+#include "exec/address-spaces.h"
+#endif
+
 #endif /* HW_XEN_VDISPL_COMPAT_H */
