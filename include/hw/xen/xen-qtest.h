@@ -49,8 +49,10 @@
 
 #define XEN_QTEST_ID            0x31545158              /* "XQT1" */
 
-/* Guest rings its end of port n by a write, and by a read gets and clears
- * the number of times the back end has rung. */
+/*
+ * The guest rings port n by a write.  By a read it gets, and clears, the
+ * number of times that the back end has rung.
+ */
 #define XEN_QTEST_DOORBELL(n)   (XEN_QTEST_DOORBELLS + 4 * (n))
 
 typedef enum XenQtestCommand {
