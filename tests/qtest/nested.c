@@ -27,7 +27,7 @@
 #define VIRTIO_OPTS "iommu_platform=on,disable-legacy=on"
 #define CONSOLE_LINES 30
 #define BOOT_SECONDS 180
-#define GUEST_SECONDS 180
+#define GUEST_SECONDS 300
 
 static char *console_dir;
 static const char *limit_what = "nothing";
@@ -288,7 +288,8 @@ NestedMachine *nested_boot(void)
         "hostfwd=tcp:127.0.0.1:0-:5901,hostfwd=tcp:127.0.0.1:0-:5902 "
         "-device virtio-net-pci,netdev=net,romfile=," VIRTIO_OPTS " "
         "-device virtio-rng-pci," VIRTIO_OPTS,
-        images, kernel, images, console, images, images, images, m->dir, addr.sun_path);
+        images, kernel, images, console, images, images, images, m->dir,
+        addr.sun_path);
 
     usernet = qtest_hmp(m->qts, "info usernet");
     m->join_port = forwarded_port(usernet, 7000);
@@ -447,7 +448,10 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "device_model_version = 'qemu-xen'\n"
         "device_model_override = '/nested/qemu-system-x86_64'\n"
         "device_model_args = ['-L', '/usr/share/qemu',\n"
-        "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off']\n"
+        "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off',\n"
+        "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
+        "    '-vnc', ':1,display=screens,head=0',\n"
+        "    '-vnc', ':2,display=screens,head=1']\n"
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"
@@ -540,23 +544,85 @@ static NestedPicture *picture_read(const char *file)
     return picture;
 }
 
-NestedPicture *nested_screendump(NestedGuest *g, unsigned int head)
+bool nested_screendump_file(NestedGuest *g, unsigned int head,
+                            const char *name, const char *format)
 {
-    g_autofree char *name = g_strdup_printf("screen-%s-%u.ppm", g->name, head);
     g_autofree char *inside = g_strdup_printf("/share/%s", name);
-    g_autofree char *outside = g_strdup_printf("%s/%s", g->machine->dir, name);
     g_autoptr(QDict) answer =
         nested_qmp(g, "{'execute': 'screendump', 'arguments': {"
-                   "'filename': %s, 'device': 'vdispl0', 'head': %u}}",
-                   inside, head);
+                   "'filename': %s, 'device': 'screens', 'head': %u, "
+                   "'format': %s}}", inside, head, format);
 
     if (!qdict_haskey(answer, "return")) {
         g_test_message("screendump: %s",
                        qdict_get_str(qdict_get_qdict(answer, "error"),
                                      "desc"));
-        return NULL;
+        return false;
     }
-    return picture_read(outside);
+    return true;
+}
+
+NestedPicture *nested_screendump(NestedGuest *g, unsigned int head)
+{
+    g_autofree char *name = g_strdup_printf("screen-%s-%u.ppm", g->name, head);
+    g_autofree char *outside = g_strdup_printf("%s/%s", g->machine->dir, name);
+
+    return nested_screendump_file(g, head, name, "ppm") ?
+        picture_read(outside) : NULL;
+}
+
+void nested_load_frontend(NestedGuest *g)
+{
+    nested_do(&g->agent,
+              "modprobe drm_xen_front; n=0; "
+              "until [ -e " NESTED_CARD " ]; do n=$((n + 1)); "
+              "[ $n -lt 300 ] || { echo no " NESTED_CARD " in 30 s; exit 1; }; "
+              "sleep 0.1; done");
+}
+
+void nested_find_connectors(NestedGuest *g, int *ids)
+{
+    g_autofree char *list =
+        nested_run(&g->agent, NESTED_MODETEST " -c 2>/dev/null | "
+                   "awk '$3 == \"connected\" { print $1 }'");
+
+    if (sscanf(list, "%d %d", &ids[0], &ids[1]) != 2) {
+        nested_fail("modetest finds no two connectors, but '%s'", list);
+    }
+}
+
+void nested_modetest(NestedGuest *g, const char *fmt, ...)
+{
+    g_autofree char *args = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    args = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    /* it goes on until its standard input has something */
+    nested_do(&g->agent, "sleep 1000 < /dev/null 2> /dev/null | "
+              NESTED_MODETEST " %s > /run/client.log 2>&1 &", args);
+}
+
+void nested_client_stop(NestedGuest *g)
+{
+    nested_do(&g->agent,
+              "pkill -x sleep; pkill -x 'modetest|flips'; "
+              "while pgrep -x 'modetest|flips' > /dev/null; "
+              "do sleep 0.05; done");
+}
+
+uint64_t nested_stat(NestedGuest *g, const char *property)
+{
+    g_autoptr(QDict) answer =
+        nested_qmp(g, "{'execute': 'qom-get', 'arguments': {"
+                   "'path': 'vdispl0', 'property': %s}}", property);
+
+    if (!qdict_haskey(answer, "return")) {
+        nested_fail("qom-get %s: %s", property,
+                    qdict_get_str(qdict_get_qdict(answer, "error"), "desc"));
+    }
+    return qdict_get_int(answer, "return");
 }
 
 /*

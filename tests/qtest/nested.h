@@ -9,6 +9,10 @@
 
 #include "libqtest.h"
 
+/* The guest's display device, and the client that draws on it */
+#define NESTED_CARD "/dev/dri/card0"
+#define NESTED_MODETEST "modetest -M xendrm-du"
+
 /**
  * NestedAgent - a QEMU guest agent, in dom0 or in a guest
  * @name: for messages
@@ -66,7 +70,7 @@ typedef struct NestedPicture {
  * @what: what is being done; must stay valid
  * @seconds: how long it may take from now on; 0 for no limit
  *
- * When the time is up, says so, shows the last lines of the consoles and aborts.
+ * When the time is up, says so, shows the consoles' last lines and aborts.
  */
 void nested_limit(const char *what, unsigned int seconds);
 
@@ -182,6 +186,52 @@ QDict *nested_qmp(NestedGuest *guest, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * Returns: the picture, or NULL when there is none
  */
 NestedPicture *nested_screendump(NestedGuest *guest, unsigned int head);
+
+/**
+ * nested_screendump_file - nested_screendump() that leaves a file
+ * @guest: the guest
+ * @head: the connector's index
+ * @name: of the file, in the machine's directory
+ * @format: "ppm" or "png"
+ *
+ * Returns: false when there is no picture
+ */
+bool nested_screendump_file(NestedGuest *guest, unsigned int head,
+                            const char *name, const char *format);
+
+/**
+ * nested_load_frontend - load xen-drm-front and wait for its device
+ * @guest: the guest
+ */
+void nested_load_frontend(NestedGuest *guest);
+
+/**
+ * nested_find_connectors - modetest's numbers of the guest's two connectors
+ * @guest: the guest
+ * @ids: set to the numbers
+ */
+void nested_find_connectors(NestedGuest *guest, int *ids);
+
+/**
+ * nested_modetest - start modetest in the guest
+ * @guest: the guest
+ * @fmt: its arguments
+ */
+void nested_modetest(NestedGuest *guest, const char *fmt, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/**
+ * nested_client_stop - end modetest or flips in the guest
+ * @guest: the guest
+ */
+void nested_client_stop(NestedGuest *guest);
+
+/**
+ * nested_stat - read a number from the display device
+ * @guest: the guest
+ * @property: a property of the guest's xen-vdispl
+ */
+uint64_t nested_stat(NestedGuest *guest, const char *property);
 
 /**
  * nested_picture_new - a black picture

@@ -17,8 +17,6 @@
 #define W1 800
 #define H1 600
 #define CONNECTORS "id0:1024x768;id1:800x600"
-#define CARD "/dev/dri/card0"
-#define MODETEST "modetest -M xendrm-du"
 
 static NestedMachine *machine;
 static NestedGuest *guest;
@@ -33,26 +31,6 @@ static char *oracle(void)
                       nested_guest_domid(guest));
 }
 
-static void load_frontend(void)
-{
-    nested_do(&guest->agent,
-              "modprobe drm_xen_front; n=0; "
-              "until [ -e " CARD " ]; do n=$((n + 1)); "
-              "[ $n -lt 300 ] || { echo no " CARD " in 30 s; exit 1; }; "
-              "sleep 0.1; done");
-}
-
-static void find_connectors(void)
-{
-    g_autofree char *ids =
-        nested_run(&guest->agent, MODETEST " -c 2>/dev/null | "
-                   "awk '$3 == \"connected\" { print $1 }'");
-
-    if (sscanf(ids, "%d %d", &connector_id[0], &connector_id[1]) != 2) {
-        nested_fail("modetest finds no two connectors, but '%s'", ids);
-    }
-}
-
 static void need_guest(void)
 {
     if (!machine) {
@@ -62,8 +40,8 @@ static void need_guest(void)
         guest = nested_guest_create(machine, guest_type, guest_type,
                                     CONNECTORS);
         nested_limit("loading the frontend", 60);
-        load_frontend();
-        find_connectors();
+        nested_load_frontend(guest);
+        nested_find_connectors(guest, connector_id);
         g_free(baseline);
         baseline = oracle();
     }
@@ -94,9 +72,13 @@ static void check_logs(void)
         nested_fail("dom0 or Xen complains: %s", line);
     }
     if (guest && guest->agent.fd >= 0) {
+        /*
+         * What is not the back end's fault: Linux 6.12's frontend shuts its
+         * device down after the last reference to it is gone.
+         */
         g_autofree char *complaints =
-            nested_run(&guest->agent, "dmesg | grep -E "
-                       "'BUG:|WARNING:|Oops|[Uu]nexpected|timed.out|"
+            nested_run(&guest->agent, "dmesg | grep -v lib/refcount.c | "
+                       "grep -E 'BUG:|WARNING:|Oops|[Uu]nexpected|timed.out|"
                        "Failed to|\\[drm:.*ERROR' || true");
 
         if (*complaints) {
@@ -123,48 +105,12 @@ static void check_clean(void)
                 now);
 }
 
-static void modetest_start(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
-
-/* It shows what it was told to until its standard input has something */
-static void modetest_start(const char *fmt, ...)
-{
-    g_autofree char *args = NULL;
-    va_list ap;
-
-    va_start(ap, fmt);
-    args = g_strdup_vprintf(fmt, ap);
-    va_end(ap);
-    nested_do(&guest->agent, "sleep 1000 < /dev/null 2> /dev/null | "
-              MODETEST " %s > /run/client.log 2>&1 &", args);
-}
-
-static void client_stop(void)
-{
-    nested_do(&guest->agent,
-              "pkill -x sleep; pkill -x 'modetest|flips'; "
-              "while pgrep -x 'modetest|flips' > /dev/null; "
-              "do sleep 0.05; done; cat /run/client.log");
-}
-
-static uint64_t stat_of_device(const char *property)
-{
-    g_autoptr(QDict) answer =
-        nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
-                   "'path': 'vdispl0', 'property': %s}}", property);
-
-    if (!qdict_haskey(answer, "return")) {
-        nested_fail("qom-get %s: %s", property,
-                    qdict_get_str(qdict_get_qdict(answer, "error"), "desc"));
-    }
-    return qdict_get_int(answer, "return");
-}
-
 static void wait_stat(const char *property, uint64_t value)
 {
     uint64_t now = 0;
 
     for (int i = 0; i < 50; i++) {
-        now = stat_of_device(property);
+        now = nested_stat(guest, property);
         if (now == value) {
             return;
         }
@@ -176,7 +122,7 @@ static void wait_stat(const char *property, uint64_t value)
 /* modetest makes one framebuffer for both connectors, side by side */
 static void show_both(void)
 {
-    modetest_start("-s %d:%dx%d@XR24 -s %d:%dx%d@XR24", connector_id[0],
+    nested_modetest(guest, "-s %d:%dx%d@XR24 -s %d:%dx%d@XR24", connector_id[0],
                    W0, H0, connector_id[1], W1, H1);
 }
 
@@ -195,7 +141,7 @@ static void test_first_light(void)
     nested_limit("first light", 90);
     show_both();
     expect_both(30);
-    client_stop();
+    nested_client_stop(guest);
     check_clean();
 }
 
@@ -211,10 +157,11 @@ static void test_formats(void)
         bool yuv = !strcmp(formats[i], "YUYV");
 
         g_test_message("format %s", formats[i]);
-        modetest_start("-s %d:%dx%d@%s", connector_id[1], W1, H1, formats[i]);
+        nested_modetest(guest, "-s %d:%dx%d@%s", connector_id[1],
+                        W1, H1, formats[i]);
         nested_expect(guest, 1, nested_picture_smpte(W1, H1, formats[i]),
                       yuv ? 3 : 0, 30);
-        client_stop();
+        nested_client_stop(guest);
     }
     check_clean();
 }
@@ -245,12 +192,13 @@ static void test_flips(void)
 
     need_guest();
     nested_limit("300 flips", 120);
-    before = stat_of_device("connector0-flips");
+    before = nested_stat(guest, "connector0-flips");
     flip("300:0");
     nested_expect(guest, 0,
                   nested_picture_solid(W0, H0, flips_colour(0, 300)), 0, 10);
-    g_assert_cmpuint(stat_of_device("connector0-flips") - before, ==, 300);
-    client_stop();
+    g_assert_cmpuint(nested_stat(guest, "connector0-flips") - before, ==,
+                     300);
+    nested_client_stop(guest);
     check_clean();
 }
 
@@ -260,16 +208,18 @@ static void test_rates(void)
 
     need_guest();
     nested_limit("two rates", 120);
-    before[0] = stat_of_device("connector0-flips");
-    before[1] = stat_of_device("connector1-flips");
+    before[0] = nested_stat(guest, "connector0-flips");
+    before[1] = nested_stat(guest, "connector1-flips");
     flip("100:0 20:250");
     nested_expect(guest, 0,
                   nested_picture_solid(W0, H0, flips_colour(0, 100)), 0, 10);
     nested_expect(guest, 1,
                   nested_picture_solid(W1, H1, flips_colour(1, 20)), 0, 10);
-    g_assert_cmpuint(stat_of_device("connector0-flips") - before[0], ==, 100);
-    g_assert_cmpuint(stat_of_device("connector1-flips") - before[1], ==, 20);
-    client_stop();
+    g_assert_cmpuint(nested_stat(guest, "connector0-flips") - before[0], ==,
+                     100);
+    g_assert_cmpuint(nested_stat(guest, "connector1-flips") - before[1], ==,
+                     20);
+    nested_client_stop(guest);
     check_clean();
 }
 
@@ -280,10 +230,10 @@ static void test_disable(void)
     for (int i = 0; i < 3; i++) {
         show_both();
         expect_both(30);
-        g_assert_cmpuint(stat_of_device("bytes-mapped"), >=,
+        g_assert_cmpuint(nested_stat(guest, "bytes-mapped"), >=,
                          4 * (W0 + W1) * H0);
         /* the last client's end disables the connectors */
-        client_stop();
+        nested_client_stop(guest);
         wait_stat("bytes-mapped", 0);
     }
     check_clean();
@@ -294,13 +244,16 @@ static void test_reload(void)
     need_guest();
     nested_limit("module reload", 180);
     for (int i = 0; i < 10; i++) {
-        nested_do(&guest->agent, "rmmod drm_xen_front");
-        load_frontend();
+        /* a bound device holds the module */
+        nested_do(&guest->agent,
+                  "echo vdispl-0 > /sys/bus/xen/drivers/vdispl/unbind && "
+                  "rmmod drm_xen_front");
+        nested_load_frontend(guest);
     }
-    find_connectors();
+    nested_find_connectors(guest, connector_id);
     show_both();
     expect_both(30);
-    client_stop();
+    nested_client_stop(guest);
     check_clean();
 }
 
@@ -312,7 +265,7 @@ static void test_hotplug(void)
     nested_limit("detach and attach", 120);
     nested_do(&machine->dom0, "xl vdispl-detach %s 0", guest->name);
     nested_do(&guest->agent,
-              "n=0; while [ -e " CARD " ]; do n=$((n + 1)); "
+              "n=0; while [ -e " NESTED_CARD " ]; do n=$((n + 1)); "
               "[ $n -lt 200 ] || exit 1; sleep 0.1; done");
     left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl | "
                       "grep connectors || true");
@@ -320,11 +273,11 @@ static void test_hotplug(void)
 
     nested_do(&machine->dom0, "xl vdispl-attach %s "
               "'backend=0,be-alloc=0,connectors=" CONNECTORS "'", guest->name);
-    load_frontend();
-    find_connectors();
+    nested_load_frontend(guest);
+    nested_find_connectors(guest, connector_id);
     show_both();
     expect_both(30);
-    client_stop();
+    nested_client_stop(guest);
     check_clean();
 }
 
@@ -339,11 +292,11 @@ static void test_reboot(void)
               "(sleep 1; busybox reboot -f) > /dev/null 2>&1 &");
     nested_guest_disconnect(guest);
     nested_guest_connect(guest, 2);
-    load_frontend();
-    find_connectors();
+    nested_load_frontend(guest);
+    nested_find_connectors(guest, connector_id);
     show_both();
     expect_both(30);
-    client_stop();
+    nested_client_stop(guest);
     check_clean();
 }
 
@@ -380,7 +333,7 @@ static void test_destroy(void)
                          "/sys/kernel/debug/dma_buf/bufinfo");
     nested_do(&guest->agent,
               "flips 100000:0 100000:0 > /run/client.log 2>&1 < /dev/null &");
-    while (stat_of_device("connector1-flips") < 5) {
+    while (nested_stat(guest, "connector1-flips") < 5) {
         g_usleep(100 * 1000);
     }
     nested_guest_disconnect(guest);
@@ -405,7 +358,7 @@ static void test_kill(void)
      * the guest needs has to be in its memory: the second run is from there.
      */
     nested_do(&guest->agent,
-              "(while :; do sleep 5 | " MODETEST
+              "(while :; do sleep 5 | " NESTED_MODETEST
               " -s %d:%dx%d@XR24 -s %d:%dx%d@XR24; done) "
               "> /dev/null 2>&1 < /dev/null &",
               connector_id[0], W0, H0, connector_id[1], W1, H1);
@@ -428,7 +381,7 @@ static void test_kill(void)
               guest->name, guest->name, domid, domid);
     nested_guest_connect_qmp(guest);
     expect_both(60);
-    g_assert_cmpuint(stat_of_device("bytes-mapped"), >, 0);
+    g_assert_cmpuint(nested_stat(guest, "bytes-mapped"), >, 0);
 
     nested_guest_disconnect(guest);
     nested_do(&machine->dom0, "xl destroy %s", guest->name);

@@ -1,0 +1,215 @@
+/*
+ * Show a Xen guest on the nested machine
+ *
+ *   xen-nested-demo [--stay] [pv|pvh]
+ *
+ * Boots the machine and a guest with two displays; shows modetest's pattern,
+ * checks it pixel for pixel and keeps it as pattern-NAME.png; then starts a
+ * Weston desktop and keeps that as screen-NAME.png. On a terminal, or with
+ * --stay, the guest stays for VNC viewers until Ctrl-C.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "nested.h"
+
+#define DESKTOP_SECONDS 240
+
+static const struct {
+    const char *name;
+    int width;
+    int height;
+} screens[2] = {
+    { "left", 1024, 768 },
+    { "right", 800, 600 },
+};
+
+static const char weston_ini[] =
+    "[core]\n"
+    "require-input=false\n"
+    "idle-time=0\n"
+    "[shell]\n"
+    "background-color=0xff205080\n"
+    "clock-format=none\n"
+    "animation=none\n"
+    "[autolaunch]\n"
+    "path=/usr/bin/weston-flower\n";
+
+static void say(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+static void say(const char *fmt, ...)
+{
+    static gint64 start;
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    if (!start) {
+        start = g_get_monotonic_time();
+    }
+    va_start(ap, fmt);
+    text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    printf("%4d s  %s\n",
+           (int)((g_get_monotonic_time() - start) / G_USEC_PER_SEC), text);
+    fflush(stdout);
+}
+
+static void quiet(const char *message)
+{
+}
+
+static void keep(NestedGuest *guest, const char *what)
+{
+    for (int i = 0; i < G_N_ELEMENTS(screens); i++) {
+        g_autofree char *name = g_strdup_printf("%s-%s.png", what,
+                                                screens[i].name);
+
+        if (!nested_screendump_file(guest, i, name, "png")) {
+            nested_fail("%s has no picture", screens[i].name);
+        }
+        say("%s/%s", guest->machine->dir, name);
+    }
+}
+
+static void show_pattern(NestedGuest *guest)
+{
+    g_autoptr(NestedPicture) whole =
+        nested_picture_smpte(screens[0].width + screens[1].width,
+                             screens[0].height, "XR24");
+    int ids[2];
+
+    nested_find_connectors(guest, ids);
+    nested_modetest(guest, "-s %d:%dx%d@XR24 -s %d:%dx%d@XR24",
+                    ids[0], screens[0].width, screens[0].height,
+                    ids[1], screens[1].width, screens[1].height);
+    nested_expect(guest, 0,
+                  nested_picture_crop(whole, 0, screens[0].width,
+                                      screens[0].height), 0, 60);
+    nested_expect(guest, 1,
+                  nested_picture_crop(whole, screens[0].width,
+                                      screens[1].width, screens[1].height),
+                  0, 60);
+    keep(guest, "pattern");
+    nested_client_stop(guest);
+}
+
+/* More than one colour in the middle: not the empty desktop */
+static bool has_windows(NestedGuest *guest, unsigned int head)
+{
+    g_autoptr(NestedPicture) seen = nested_screendump(guest, head);
+
+    if (!seen) {
+        return false;
+    }
+    for (size_t i = 3; i < 3 * (size_t)seen->width * seen->height / 2; i++) {
+        size_t from = 3 * (size_t)seen->width * (seen->height / 4);
+
+        if (seen->rgb[from + i] != seen->rgb[from + i % 3]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Weston draws on both displays, its client on one of them */
+static void show_desktop(NestedGuest *guest)
+{
+    nested_do(&guest->agent, "cat > /run/weston.ini << 'END'\n%sEND\n"
+              "/usr/lib/systemd/systemd-udevd --daemon && "
+              "udevadm trigger --subsystem-match=drm && udevadm settle && "
+              "export XDG_RUNTIME_DIR=/run SEATD_VTBOUND=0 && "
+              "{ seatd -l error > /run/seatd.log 2>&1 < /dev/null & } && "
+              "until [ -e /run/seatd.sock ]; do sleep 0.1; done && "
+              "{ LIBSEAT_BACKEND=seatd weston --backend=drm --renderer=pixman "
+              "-c /run/weston.ini --log=/run/weston.log > /run/weston.out "
+              "2>&1 < /dev/null & }", weston_ini);
+    while (!has_windows(guest, 0) && !has_windows(guest, 1)) {
+        int status;
+        g_autofree char *gone =
+            nested_exec(&guest->agent, &status,
+                        "pgrep -x weston || tail /run/weston.*");
+
+        if (status || !g_ascii_isdigit(*gone)) {
+            nested_fail("weston has ended: %s", gone);
+        }
+        g_usleep(G_USEC_PER_SEC);
+    }
+    /* the panel and the second display come a little later */
+    g_usleep(5 * G_USEC_PER_SEC);
+    keep(guest, "screen");
+}
+
+static void tell(NestedGuest *guest)
+{
+    g_autoptr(QDict) answer =
+        nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
+                   "'path': 'vdispl0', 'property': 'path'}}");
+
+    say("shown by: %s; %" PRIu64 " flips, %" PRIu64 " octets mapped, %" PRIu64
+        " copied", qdict_get_try_str(answer, "return"),
+        nested_stat(guest, "flips"), nested_stat(guest, "bytes-mapped"),
+        nested_stat(guest, "bytes-copied"));
+    for (int i = 0; i < G_N_ELEMENTS(screens); i++) {
+        say("VNC of %s: 127.0.0.1::%d", screens[i].name,
+            guest->machine->vnc_port[i]);
+    }
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int sig)
+{
+    interrupted = 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *type = "pvh";
+    bool stay = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    g_autofree char *connectors =
+        g_strdup_printf("%s:%dx%d;%s:%dx%d",
+                        screens[0].name, screens[0].width, screens[0].height,
+                        screens[1].name, screens[1].width, screens[1].height);
+    NestedMachine *machine;
+    NestedGuest *guest;
+
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--stay")) {
+            stay = true;
+        } else if (!strcmp(argv[i], "pv") || !strcmp(argv[i], "pvh")) {
+            type = argv[i];
+        } else {
+            fprintf(stderr, "usage: %s [--stay] [pv|pvh]\n", argv[0]);
+            return 2;
+        }
+    }
+    g_set_print_handler(quiet);
+
+    say("booting Xen and dom0");
+    machine = nested_boot();
+    say("starting a %s guest, %s", type, connectors);
+    guest = nested_guest_create(machine, "demo", type, connectors);
+    nested_limit("showing the pattern", DESKTOP_SECONDS);
+    say("loading xen-drm-front in the guest");
+    nested_load_frontend(guest);
+    say("showing modetest's pattern");
+    show_pattern(guest);
+    nested_limit("showing the desktop", DESKTOP_SECONDS);
+    say("starting Weston");
+    show_desktop(guest);
+    nested_limit("nothing", 0);
+    tell(guest);
+
+    if (stay) {
+        signal(SIGINT, interrupt);
+        signal(SIGTERM, interrupt);
+        say("stays until Ctrl-C");
+        while (!interrupted && qtest_probe_child(machine->qts)) {
+            g_usleep(200 * 1000);
+        }
+    }
+    nested_guest_free(guest);
+    nested_shutdown(machine);
+    return 0;
+}
