@@ -4,6 +4,8 @@
 # and docs/devel/building.rst.
 
 SUITE =
+GUEST =
+STAY =
 PREFIX = /usr/local
 DESTDIR =
 QEMU_SRC =
@@ -23,6 +25,7 @@ build = $(root) run scripts/build $(options)
 help:
 	@echo 'make help       this list'
 	@echo 'make demo       show a Xen guest on a nested machine: build/demo/'
+	@echo '                (GUEST=pv or pvh; STAY=y: stay up without a terminal, too)'
 	@echo 'make check      run every test (SUITE=unit, qtest, nested or style: one kind)'
 	@echo 'make check-all  the slow ones, too: sanitizers, other versions of QEMU'
 	@echo 'make qemu       build QEMU alone: build/qemu/qemu-system-x86_64'
@@ -45,6 +48,9 @@ qemu kernel: prepare
 images: prepare
 	@$(bases) $(build) $$bases test-nested
 
+demo: prepare
+	@$(bases) $(build) $$bases demo $(if $(STAY),--stay) $(GUEST)
+
 check: prepare
 	@$(if $(filter nested,$(suites)),$(bases),bases=;) \
 	$(build) $$bases check $(suites)
@@ -65,4 +71,4 @@ clean:
 distclean: clean
 	$(root) clean
 
-.PHONY: help prepare qemu kernel images check check-all install shell clean distclean
+.PHONY: help prepare qemu kernel images demo check check-all install shell clean distclean
