@@ -801,6 +801,14 @@ void nested_expect(NestedGuest *g, unsigned int head, NestedPicture *expected,
                                 g->name, head);
 
             nested_picture_write(expected, file);
+            if (g->agent.fd >= 0) {
+                int status;
+                g_autofree char *log =
+                    nested_exec(&g->agent, &status,
+                                "tail -n 5 /run/client.log; dmesg | tail");
+
+                g_printerr("# the guest's client and kernel say: %s\n", log);
+            }
             nested_fail("%s, connector %u: %s; see %s and screen-%s-%u.ppm",
                         g->name, head, how, file, g->name, head);
         }

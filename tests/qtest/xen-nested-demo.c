@@ -16,6 +16,11 @@
 
 #define DESKTOP_SECONDS 240
 
+/* The desktop, as weston_ini says; a window is larger than a cursor */
+#define BACKGROUND 0x20, 0x50, 0x80
+#define PANEL_HEIGHT 40
+#define WINDOW_PIXELS (100 * 100)
+
 static const struct {
     const char *name;
     int width;
@@ -34,7 +39,7 @@ static const char weston_ini[] =
     "clock-format=none\n"
     "animation=none\n"
     "[autolaunch]\n"
-    "path=/usr/bin/weston-flower\n";
+    "path=/usr/bin/weston-terminal\n";
 
 static void say(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
@@ -94,22 +99,39 @@ static void show_pattern(NestedGuest *guest)
     nested_client_stop(guest);
 }
 
-/* More than one colour in the middle: not the empty desktop */
-static bool has_windows(NestedGuest *guest, unsigned int head)
+/*
+ * How many pixels below the panel are not the desktop's background, or -1 when
+ * there is no desktop yet: its bottom corner would be background
+ */
+static int pixels_of_windows(NestedGuest *guest, unsigned int head)
 {
+    static const uint8_t background[3] = { BACKGROUND };
     g_autoptr(NestedPicture) seen = nested_screendump(guest, head);
+    size_t pixels;
+    int count = 0;
 
     if (!seen) {
-        return false;
+        return -1;
     }
-    for (size_t i = 3; i < 3 * (size_t)seen->width * seen->height / 2; i++) {
-        size_t from = 3 * (size_t)seen->width * (seen->height / 4);
+    pixels = (size_t)seen->width * seen->height;
+    if (memcmp(seen->rgb + 3 * (pixels - 1), background, 3)) {
+        return -1;
+    }
+    for (size_t i = PANEL_HEIGHT * (size_t)seen->width; i < pixels; i++) {
+        count += !!memcmp(seen->rgb + 3 * i, background, 3);
+    }
+    return count;
+}
 
-        if (seen->rgb[from + i] != seen->rgb[from + i % 3]) {
-            return true;
-        }
-    }
-    return false;
+/* A desktop on both displays, and a window on one of them */
+static bool desktop_is_up(NestedGuest *guest)
+{
+    int windows[2] = {
+        pixels_of_windows(guest, 0), pixels_of_windows(guest, 1),
+    };
+
+    return windows[0] >= 0 && windows[1] >= 0 &&
+        windows[0] + windows[1] >= WINDOW_PIXELS;
 }
 
 /* Weston draws on both displays, its client on one of them */
@@ -124,7 +146,7 @@ static void show_desktop(NestedGuest *guest)
               "{ LIBSEAT_BACKEND=seatd weston --backend=drm --renderer=pixman "
               "-c /run/weston.ini --log=/run/weston.log > /run/weston.out "
               "2>&1 < /dev/null & }", weston_ini);
-    while (!has_windows(guest, 0) && !has_windows(guest, 1)) {
+    while (!desktop_is_up(guest)) {
         int status;
         g_autofree char *gone =
             nested_exec(&guest->agent, &status,
@@ -135,8 +157,8 @@ static void show_desktop(NestedGuest *guest)
         }
         g_usleep(G_USEC_PER_SEC);
     }
-    /* the panel and the second display come a little later */
-    g_usleep(5 * G_USEC_PER_SEC);
+    /* the window has only begun to be drawn */
+    g_usleep(3 * G_USEC_PER_SEC);
     keep(guest, "screen");
 }
 
