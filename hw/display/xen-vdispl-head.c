@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "hw/display/edid.h"
@@ -101,7 +102,7 @@ static void xen_vdispl_head_finish_flip(XenVDisplHead *head)
     }
 }
 
-static void xen_vdispl_scanout_released(pixman_image_t *image, void *opaque)
+static void xen_vdispl_scanout_done(void *opaque)
 {
     XenVDisplScanout *scanout = opaque;
     XenVDisplHead *head = scanout->head;
@@ -114,6 +115,17 @@ static void xen_vdispl_scanout_released(pixman_image_t *image, void *opaque)
     }
     xen_vdispl_fb_unref(scanout->fb);
     g_free(scanout);
+}
+
+/* The last viewer has let go; D-Bus does so in a thread of its own. */
+static void xen_vdispl_scanout_released(pixman_image_t *image, void *opaque)
+{
+    if (bql_locked()) {
+        xen_vdispl_scanout_done(opaque);
+    } else {
+        aio_bh_schedule_oneshot(qemu_get_aio_context(),
+                                xen_vdispl_scanout_done, opaque);
+    }
 }
 
 /*
