@@ -28,6 +28,9 @@ help:
 	@echo '                (GUEST=pv or pvh; STAY=y: stay up without a terminal, too)'
 	@echo 'make check      run every test (SUITE=unit, qtest, nested or style: one kind)'
 	@echo 'make check-all  the slow ones, too: sanitizers, other versions of QEMU'
+	@echo 'make fuzz       look for input that breaks the device (TIME=60 seconds, twice)'
+	@echo 'make coverage   how much of the device the tests reach: build/coverage/'
+	@echo 'make mutants    whether the tests see the bugs of tests/mutants'
 	@echo 'make qemu       build QEMU alone: build/qemu/qemu-system-x86_64'
 	@echo 'make kernel     build the dom0 kernel alone: build/kernel/'
 	@echo 'make images     build all of the nested machine: build/tests/nested/'
@@ -58,6 +61,9 @@ check: prepare
 check-all: prepare
 	@$(bases) $(build) $$bases check unit qtest nested style asan next
 
+fuzz coverage mutants: prepare
+	@$(root) run env TIME=$(or $(TIME),60) scripts/build $(options) run-$@
+
 # After "make qemu", "sudo make install" has nothing to build.
 install: $(if $(and $(SUDO_USER),$(wildcard build/qemu/qemu-system-x86_64)),,qemu)
 	@scripts/install '$(DESTDIR)' '$(PREFIX)'
@@ -71,4 +77,5 @@ clean:
 distclean: clean
 	$(root) clean
 
-.PHONY: help prepare qemu kernel images demo check check-all install shell clean distclean
+.PHONY: help prepare qemu kernel images demo check check-all fuzz coverage \
+        mutants install shell clean distclean
