@@ -1,0 +1,166 @@
+/*
+ * Both ends of a dma-buf that dom0 grants to a guest
+ *
+ *   grants import DOMID COUNT   in dom0: grants the COUNT pages of a dma-buf
+ *                               to the guest and prints the references
+ *   grants hold REF...          in the guest: maps what dom0 granted
+ *
+ * Each page holds its number. Both say what they have done and go on until they
+ * are sent SIGTERM. The one in dom0 then releases the grants, whether the guest
+ * still has them mapped or not; the one in the guest checks that the pages
+ * hold what it wrote.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <err.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <linux/dma-heap.h>
+
+/* The kernel's header expects these to be known */
+typedef uint16_t domid_t;
+typedef uint32_t grant_ref_t;
+#include <xen/gntdev.h>
+
+#define PAGE 4096U
+#define MAX_COUNT 1024
+
+static int gntdev;
+
+static void wait_for_term(void)
+{
+    sigset_t set;
+    int sig;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigwait(&set, &sig);
+}
+
+static void fill(uint32_t *pages, unsigned int count, uint32_t first)
+{
+    for (unsigned int i = 0; i < count * PAGE / sizeof(*pages); i++) {
+        pages[i] = first + i / (PAGE / sizeof(*pages));
+    }
+}
+
+static void check(const uint32_t *pages, unsigned int count, uint32_t first)
+{
+    for (unsigned int i = 0; i < count * PAGE / sizeof(*pages); i++) {
+        uint32_t expected = first + i / (PAGE / sizeof(*pages));
+
+        if (pages[i] != expected) {
+            errx(1, "word %u holds 0x%x, and not 0x%x", i, pages[i], expected);
+        }
+    }
+}
+
+static void import(unsigned int domid, unsigned int count)
+{
+    struct dma_heap_allocation_data buffer = {
+        .len = count * PAGE,
+        .fd_flags = O_RDWR | O_CLOEXEC,
+    };
+    struct ioctl_gntdev_dmabuf_imp_release release = { 0 };
+    struct ioctl_gntdev_dmabuf_imp_to_refs *to_refs;
+    uint32_t *pages;
+    int heap;
+
+    heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+    if (heap < 0) {
+        err(1, "/dev/dma_heap/system");
+    }
+    if (ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &buffer)) {
+        err(1, "cannot allocate a dma-buf of %u pages", count);
+    }
+    pages = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                 buffer.fd, 0);
+    if (pages == MAP_FAILED) {
+        err(1, "cannot map the dma-buf");
+    }
+    fill(pages, count, 0);
+
+    to_refs = calloc(1, sizeof(*to_refs) + count * sizeof(to_refs->refs[0]));
+    to_refs->fd = buffer.fd;
+    to_refs->count = count;
+    to_refs->domid = domid;
+    if (ioctl(gntdev, IOCTL_GNTDEV_DMABUF_IMP_TO_REFS, to_refs)) {
+        err(1, "cannot grant the dma-buf to domain %u", domid);
+    }
+    printf("granted");
+    for (unsigned int i = 0; i < count; i++) {
+        printf(" %u", to_refs->refs[i]);
+    }
+    printf("\n");
+
+    wait_for_term();
+    release.fd = buffer.fd;
+    if (ioctl(gntdev, IOCTL_GNTDEV_DMABUF_IMP_RELEASE, &release)) {
+        err(1, "cannot release the dma-buf");
+    }
+    printf("released\n");
+}
+
+static void hold(unsigned int count, char **refs)
+{
+    struct ioctl_gntdev_map_grant_ref *map;
+    uint32_t *pages;
+
+    map = calloc(1, sizeof(*map) + count * sizeof(map->refs[0]));
+    map->count = count;
+    for (unsigned int i = 0; i < count; i++) {
+        map->refs[i].domid = 0;
+        map->refs[i].ref = strtoul(refs[i], NULL, 10);
+    }
+    if (ioctl(gntdev, IOCTL_GNTDEV_MAP_GRANT_REF, map)) {
+        err(1, "gntdev does not take %u references", count);
+    }
+    pages = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                 gntdev, map->index);
+    if (pages == MAP_FAILED) {
+        err(1, "cannot map %u grants of domain 0", count);
+    }
+    check(pages, count, 0);
+    fill(pages, count, 0x1000);
+    printf("mapped\n");
+
+    wait_for_term();
+    check(pages, count, 0x1000);
+    printf("intact\n");
+}
+
+int main(int argc, char **argv)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+
+    gntdev = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
+    if (gntdev < 0) {
+        err(1, "/dev/xen/gntdev");
+    }
+    if (argc == 4 && !strcmp(argv[1], "import")) {
+        unsigned long count = strtoul(argv[3], NULL, 10);
+
+        if (count == 0 || count > MAX_COUNT) {
+            errx(2, "COUNT is 1 to %u", MAX_COUNT);
+        }
+        import(strtoul(argv[2], NULL, 10), count);
+    } else if (argc > 2 && argc <= MAX_COUNT && !strcmp(argv[1], "hold")) {
+        hold(argc - 2, argv + 2);
+    } else {
+        errx(2, "usage: %s import DOMID COUNT | hold REF...", argv[0]);
+    }
+    return 0;
+}
