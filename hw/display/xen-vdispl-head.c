@@ -227,10 +227,11 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
     }
 
     head->fb = fb ? xen_vdispl_fb_ref(fb) : NULL;
+    image = fb ? xen_vdispl_head_wrap(head, fb) : NULL;
     if (!fb) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
         dpy_gfx_replace_surface(head->con, NULL);
-    } else if ((image = xen_vdispl_head_wrap(head, fb))) {
+    } else if (image) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
         dpy_gfx_replace_surface(head->con,
                                 qemu_create_displaysurface_pixman(image));
