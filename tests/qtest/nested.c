@@ -92,8 +92,10 @@ static void limit_passed(int sig)
 
 void nested_limit(const char *what, unsigned int seconds)
 {
+    const struct sigaction action = { .sa_handler = limit_passed };
+
     limit_what = what;
-    signal(SIGALRM, limit_passed);
+    sigaction(SIGALRM, &action, NULL);
     alarm(seconds);
 }
 

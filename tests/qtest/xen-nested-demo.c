@@ -3,10 +3,11 @@
  *
  *   xen-nested-demo [--stay] [pv|pvh]
  *
- * Boots the machine and a guest with two displays; shows modetest's pattern,
- * checks it pixel for pixel and keeps it as pattern-NAME.png; then starts a
- * Weston desktop and keeps that as screen-NAME.png. On a terminal, or with
- * --stay, the guest stays for VNC viewers until Ctrl-C.
+ * Boots the machine and a guest with two displays, of each type unless one is
+ * named; shows modetest's pattern, checks it pixel for pixel and keeps it as
+ * pattern-TYPE-NAME.png. On the last guest it starts a Weston desktop and keeps
+ * that as screen-NAME.png. On a terminal, or with --stay, that guest stays for
+ * VNC viewers until Ctrl-C.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +18,6 @@
 #define DESKTOP_SECONDS 240
 
 /* The desktop, as weston_ini says; a window is larger than a cursor */
-#define BACKGROUND 0x20, 0x50, 0x80
 #define PANEL_HEIGHT 40
 #define WINDOW_PIXELS (100 * 100)
 
@@ -29,6 +29,8 @@ static const struct {
     { "left", 1024, 768 },
     { "right", 800, 600 },
 };
+
+static const uint8_t background[3] = { 0x20, 0x50, 0x80 };
 
 static const char weston_ini[] =
     "[core]\n"
@@ -77,8 +79,9 @@ static void keep(NestedGuest *guest, const char *what)
     }
 }
 
-static void show_pattern(NestedGuest *guest)
+static void show_pattern(NestedGuest *guest, const char *type)
 {
+    g_autofree char *what = g_strdup_printf("pattern-%s", type);
     g_autoptr(NestedPicture) whole =
         nested_picture_smpte(screens[0].width + screens[1].width,
                              screens[0].height, "XR24");
@@ -95,7 +98,7 @@ static void show_pattern(NestedGuest *guest)
                   nested_picture_crop(whole, screens[0].width,
                                       screens[1].width, screens[1].height),
                   0, 60);
-    keep(guest, "pattern");
+    keep(guest, what);
     nested_client_stop(guest);
 }
 
@@ -105,7 +108,6 @@ static void show_pattern(NestedGuest *guest)
  */
 static int pixels_of_windows(NestedGuest *guest, unsigned int head)
 {
-    static const uint8_t background[3] = { BACKGROUND };
     g_autoptr(NestedPicture) seen = nested_screendump(guest, head);
     size_t pixels;
     int count = 0;
@@ -185,14 +187,42 @@ static void interrupt(int sig)
     interrupted = 1;
 }
 
-int main(int argc, char **argv)
+/* A guest whose pattern has been seen */
+static NestedGuest *start_guest(NestedMachine *machine, const char *type)
 {
-    const char *type = "pvh";
-    bool stay = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     g_autofree char *connectors =
         g_strdup_printf("%s:%dx%d;%s:%dx%d",
                         screens[0].name, screens[0].width, screens[0].height,
                         screens[1].name, screens[1].width, screens[1].height);
+    NestedGuest *guest;
+
+    say("starting a %s guest, %s", type, connectors);
+    guest = nested_guest_create(machine, type, type, connectors);
+    nested_limit("showing the pattern", DESKTOP_SECONDS);
+    say("loading xen-drm-front in the guest");
+    nested_load_frontend(guest);
+    say("showing modetest's pattern");
+    show_pattern(guest, type);
+    say("the pattern of the %s guest is right, pixel for pixel", type);
+    return guest;
+}
+
+static void stay_until_interrupted(NestedMachine *machine)
+{
+    const struct sigaction action = { .sa_handler = interrupt };
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    say("stays until Ctrl-C");
+    while (!interrupted && qtest_probe_child(machine->qts)) {
+        g_usleep(200 * 1000);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    bool stay = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    const char *type = NULL;
     NestedMachine *machine;
     NestedGuest *guest;
 
@@ -210,13 +240,14 @@ int main(int argc, char **argv)
 
     say("booting Xen and dom0");
     machine = nested_boot();
-    say("starting a %s guest, %s", type, connectors);
-    guest = nested_guest_create(machine, "demo", type, connectors);
-    nested_limit("showing the pattern", DESKTOP_SECONDS);
-    say("loading xen-drm-front in the guest");
-    nested_load_frontend(guest);
-    say("showing modetest's pattern");
-    show_pattern(guest);
+    if (!type) {
+        guest = start_guest(machine, "pv");
+        nested_guest_disconnect(guest);
+        nested_do(&machine->dom0, "xl destroy %s", guest->name);
+        nested_guest_free(guest);
+        type = "pvh";
+    }
+    guest = start_guest(machine, type);
     nested_limit("showing the desktop", DESKTOP_SECONDS);
     say("starting Weston");
     show_desktop(guest);
@@ -224,12 +255,7 @@ int main(int argc, char **argv)
     tell(guest);
 
     if (stay) {
-        signal(SIGINT, interrupt);
-        signal(SIGTERM, interrupt);
-        say("stays until Ctrl-C");
-        while (!interrupted && qtest_probe_child(machine->qts)) {
-            g_usleep(200 * 1000);
-        }
+        stay_until_interrupted(machine);
     }
     nested_guest_free(guest);
     nested_shutdown(machine);
