@@ -290,6 +290,13 @@ static void test_hotplug(void)
                       "2> /dev/null | grep online || true");
     g_assert_cmpstr(left, ==, "");
     wait_device_gone();
+    /*
+     * Linux' xenbus takes a device that is back before it has noticed that it
+     * was gone for the old one, which then waits for ever.
+     */
+    nested_do(&guest->agent,
+              "n=0; while [ -e /sys/bus/xen/devices/vdispl-0 ]; do "
+              "n=$((n + 1)); [ $n -lt 200 ] || exit 1; sleep 0.1; done");
 
     nested_do(&machine->dom0, "xl vdispl-attach %s "
               "backend=0 be-alloc=0 'connectors=" CONNECTORS "'", guest->name);
