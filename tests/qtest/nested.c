@@ -240,7 +240,7 @@ static int forwarded_port(const char *usernet, int port)
     return atoi(number);
 }
 
-NestedMachine *nested_boot(void)
+NestedMachine *nested_boot(unsigned int cpus)
 {
     const char *images = need_env("XEN_NESTED_IMAGES",
                                   "the directory of the nested machine");
@@ -267,8 +267,7 @@ NestedMachine *nested_boot(void)
         "-nodefaults -no-user-config -no-reboot "
         "-L /usr/share/seabios -L /usr/share/qemu "
         "-accel tcg -machine q35 -cpu " OUTER_CPU " "
-        /* with two, the emulation of SVM stops or breaks dom0 now and then */
-        "-smp 1 -m 3G -device amd-iommu "
+        "-smp %u -m 3G -device amd-iommu "
         "-kernel '%s/xen' "
         "-append 'dom0=pvh dom0_mem=1280M dom0_max_vcpus=1 console=com1 "
         "noreboot conring_size=1M loglvl=warning guest_loglvl=warning' "
@@ -291,7 +290,7 @@ NestedMachine *nested_boot(void)
         "hostfwd=tcp:127.0.0.1:0-:5901,hostfwd=tcp:127.0.0.1:0-:5902 "
         "-device virtio-net-pci,netdev=net,romfile=," VIRTIO_OPTS " "
         "-device virtio-rng-pci," VIRTIO_OPTS,
-        images, kernel, images, console, images, images, images, m->dir,
+        cpus, images, kernel, images, console, images, images, images, m->dir,
         addr.sun_path);
 
     usernet = qtest_hmp(m->qts, "info usernet");

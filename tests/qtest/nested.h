@@ -82,6 +82,9 @@ G_NORETURN void nested_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /**
  * nested_boot - boot the nested machine as far as dom0's agent
+ * @cpus: the outer machine's processors. With two, TCG's emulation of SVM
+ *        stops or breaks dom0 now and then; with one, a busy guest can have
+ *        to wait for dom0 for longer than its frontend does.
  *
  * The environment says what to boot: QTEST_QEMU_BINARY, XEN_NESTED_KERNEL
  * (dom0's kernel), XEN_NESTED_IMAGES (the directory of the images) and
@@ -89,7 +92,7 @@ G_NORETURN void nested_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  *
  * Returns: the machine
  */
-NestedMachine *nested_boot(void);
+NestedMachine *nested_boot(unsigned int cpus);
 
 /**
  * nested_shutdown - end the machine

@@ -237,7 +237,7 @@ int main(int argc, char **argv)
     g_set_print_handler(quiet);
 
     say("booting Xen and dom0");
-    machine = nested_boot();
+    machine = nested_boot(2);
     if (!type) {
         guest = start_guest(machine, "pv");
         nested_guest_disconnect(guest);
