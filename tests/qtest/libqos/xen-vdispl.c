@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "../libqtest.h"
+#include "qemu/module.h"
 #include "xen-vdispl.h"
 
 void qvdispl_init(QVDispl *d, QXen *xen, unsigned int id)
@@ -17,8 +18,7 @@ void qvdispl_init(QVDispl *d, QXen *xen, unsigned int id)
     d->next_cookie = 0x1000;
     qxen_device_init(&d->dev, xen, XENDISPL_DRIVER_NAME,
                      XENDISPL_DRIVER_NAME, id);
-    qxen_device_wait(&d->dev, XenbusStateInitWait);
-    qxen_settle(xen);
+    qxen_device_open(&d->dev);
 
     for (i = 0; i < QVDISPL_MAX_CONNECTORS; i++) {
         QVDisplConnector *conn = &d->conn[i];
@@ -48,7 +48,7 @@ void qvdispl_rings_alloc(QVDispl *d)
     for (i = 0; i < d->nr_conn; i++) {
         QVDisplConnector *conn = &d->conn[i];
 
-        qxen_ring_init(&conn->req, d->xen,
+        qxen_ring_init(&conn->req, d->xen, qxen_evtchn_alloc(d->xen),
                        offsetof(struct xen_displif_sring, ring),
                        sizeof(union xen_displif_sring_entry),
                        __CONST_RING_SIZE(xen_displif, XEN_PAGE_SIZE));
@@ -66,6 +66,7 @@ void qvdispl_rings_free(QVDispl *d)
         QVDisplConnector *conn = &d->conn[i];
 
         qxen_ring_cleanup(&conn->req);
+        qxen_evtchn_close(d->xen, conn->req.port);
         qxen_grant_end(d->xen, conn->evt_ref);
         qxen_page_free(d->xen, conn->evt_page);
         qxen_evtchn_close(d->xen, conn->evt_port);
@@ -110,9 +111,7 @@ void qvdispl_connect(QVDispl *d)
 
 void qvdispl_disconnect(QVDispl *d)
 {
-    qxen_device_set_state(&d->dev, XenbusStateClosed);
-    qxen_device_wait(&d->dev, XenbusStateClosed);
-    qxen_settle(d->xen);
+    qxen_device_close(&d->dev);
     qvdispl_rings_free(d);
 }
 
@@ -368,3 +367,41 @@ bool qvdispl_event(QVDispl *d, unsigned int conn, struct xendispl_evt *evt)
                  cons + 1);
     return true;
 }
+
+/* The node of the graph */
+
+static void vdispl_start_hw(QOSGraphObject *obj)
+{
+    qvdispl_connect((QVDispl *)obj);
+}
+
+static void vdispl_destructor(QOSGraphObject *obj)
+{
+    QVDispl *d = (QVDispl *)obj;
+
+    qvdispl_disconnect(d);
+    qxen_device_assert_idle(&d->dev);
+    qvdispl_cleanup(d);
+}
+
+static void *vdispl_create(void *bus, QGuestAllocator *alloc, void *arg)
+{
+    QVDispl *d = g_new(QVDispl, 1);
+
+    qvdispl_init(d, bus, 0);
+    d->obj.start_hw = vdispl_start_hw;
+    d->obj.destructor = vdispl_destructor;
+    return &d->obj;
+}
+
+static void vdispl_register_nodes(void)
+{
+    QOSGraphEdgeOptions opts = {
+        .extra_device_opts = "id=vd0,connectors=800x600",
+    };
+
+    qos_node_create_driver("xen-vdispl", vdispl_create);
+    qos_node_consumes("xen-vdispl", "xen-bus", &opts);
+}
+
+libqos_init(vdispl_register_nodes);

@@ -10,6 +10,7 @@
 #ifndef LIBQOS_XEN_VDISPL_H
 #define LIBQOS_XEN_VDISPL_H
 
+#include "qgraph.h"
 #include "xen.h"
 #include "hw/xen/displif.h"
 
@@ -34,7 +35,8 @@ typedef struct QVDisplConnector {
 } QVDisplConnector;
 
 /**
- * QVDispl - the frontend
+ * QVDispl - the frontend; in the graph the node xen-vdispl, connected
+ * @obj: in the graph
  * @xen: the machine
  * @dev: xenstore directories
  * @conn: connectors
@@ -44,6 +46,7 @@ typedef struct QVDisplConnector {
  * @next_cookie: for qvdispl_cookie()
  */
 typedef struct QVDispl {
+    QOSGraphObject obj;
     QXen *xen;
     QXenDevice dev;
     QVDisplConnector conn[QVDISPL_MAX_CONNECTORS];

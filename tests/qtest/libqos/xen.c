@@ -393,7 +393,7 @@ unsigned int qxen_evtchn_take(QXen *xen, uint32_t port)
 
 /* Rings */
 
-void qxen_ring_init(QXenRing *ring, QXen *xen, size_t offset,
+void qxen_ring_init(QXenRing *ring, QXen *xen, uint32_t port, size_t offset,
                     size_t entry_size, unsigned int nr)
 {
     *ring = (QXenRing) {
@@ -402,18 +402,17 @@ void qxen_ring_init(QXenRing *ring, QXen *xen, size_t offset,
         .offset = offset,
         .entry_size = entry_size,
         .nr = nr,
+        .port = port,
     };
     qtest_writel(xen->qts, ring->addr + QXEN_RING_REQ_EVENT, 1);
     qtest_writel(xen->qts, ring->addr + QXEN_RING_RSP_EVENT, 1);
     ring->ref = qxen_grant(xen, ring->addr, 0);
-    ring->port = qxen_evtchn_alloc(xen);
 }
 
 void qxen_ring_cleanup(QXenRing *ring)
 {
     qxen_grant_end(ring->xen, ring->ref);
     qxen_page_free(ring->xen, ring->addr);
-    qxen_evtchn_close(ring->xen, ring->port);
 }
 
 static uint64_t ring_entry(QXenRing *ring, uint32_t index)
@@ -594,4 +593,26 @@ void qxen_device_wait(QXenDevice *dev, enum xenbus_state state)
                     qxen_device_state(dev), state, QXEN_TIMEOUT);
         }
     }
+}
+
+void qxen_device_open(QXenDevice *dev)
+{
+    if (qxen_device_state(dev) == XenbusStateClosed) {
+        qxen_device_set_state(dev, XenbusStateInitialising);
+    }
+    qxen_device_wait(dev, XenbusStateInitWait);
+    qxen_settle(dev->xen);
+    dev->idle = qxen_alive_get(dev->xen);
+}
+
+void qxen_device_close(QXenDevice *dev)
+{
+    qxen_device_set_state(dev, XenbusStateClosed);
+    qxen_device_wait(dev, XenbusStateClosed);
+    qxen_settle(dev->xen);
+}
+
+void qxen_device_assert_idle(QXenDevice *dev)
+{
+    qxen_assert_alive(dev->xen, &dev->idle);
 }

@@ -179,7 +179,7 @@ unsigned int qxen_evtchn_take(QXen *xen, uint32_t port);
  * @req_prod: next request; not published by qxen_ring_push() yet
  * @rsp_cons: next response
  * @ref: grant of the page
- * @port: event channel
+ * @port: event channel, not the ring's own
  */
 typedef struct QXenRing {
     QXen *xen;
@@ -193,10 +193,20 @@ typedef struct QXenRing {
     uint32_t port;
 } QXenRing;
 
-/** qxen_ring_init: shares a page for a ring, and allocates its port */
-void qxen_ring_init(QXenRing *ring, QXen *xen, size_t offset,
+/**
+ * qxen_ring_init:
+ * @ring: to be set up
+ * @xen: the machine
+ * @port: event channel, which rings may share; stays the caller's
+ * @offset: of the first entry
+ * @entry_size: of an entry, request or response
+ * @nr: number of entries
+ *
+ * Shares a page for the ring.
+ */
+void qxen_ring_init(QXenRing *ring, QXen *xen, uint32_t port, size_t offset,
                     size_t entry_size, unsigned int nr);
-/** qxen_ring_cleanup: takes back page and port; nobody may map it */
+/** qxen_ring_cleanup: takes the page back; nobody may map it */
 void qxen_ring_cleanup(QXenRing *ring);
 /** qxen_ring_put: writes the next request, @size bytes */
 void qxen_ring_put(QXenRing *ring, const void *req, size_t size);
@@ -220,11 +230,13 @@ void qxen_ring_wait(QXenRing *ring, void *rsp, size_t size);
  * @xen: the machine
  * @fe: the frontend's xenstore directory
  * @be: the back end's
+ * @idle: what the back ends held at qxen_device_open()
  */
 typedef struct QXenDevice {
     QXen *xen;
     char *fe;
     char *be;
+    QXenAlive idle;
 } QXenDevice;
 
 /**
@@ -251,6 +263,18 @@ void qxen_device_create(QXenDevice *dev);
 void qxen_device_start(QXenDevice *dev);
 /** qxen_device_remove: asks the back end to close and go, as a toolstack */
 void qxen_device_remove(QXenDevice *dev);
+
+/**
+ * qxen_device_open:
+ * @dev: a device that is new, or that qxen_device_close() has closed
+ *
+ * What a frontend does first: gets the back end to InitWait.
+ */
+void qxen_device_open(QXenDevice *dev);
+/** qxen_device_close: has both ends Closed */
+void qxen_device_close(QXenDevice *dev);
+/** qxen_device_assert_idle: all that qxen_device_open() began is undone */
+void qxen_device_assert_idle(QXenDevice *dev);
 
 /** qxen_device_fe_write: writes a node of the frontend, as the guest */
 void qxen_device_fe_write(QXenDevice *dev, const char *key,
