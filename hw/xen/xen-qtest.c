@@ -936,7 +936,7 @@ static int command_xenstore(XenQtest *s, XenQtestCommand command)
     if (!err && value->len > XEN_QTEST_DATA_SIZE) {
         return -E2BIG;
     }
-    if (!err) {
+    if (!err && value->len) {
         memcpy(data, value->data, value->len);
         s->length = value->len;
     }
