@@ -72,8 +72,8 @@ static void test_xenstore_permissions(void)
     qxen_device_init(&dev, &f.xen, "vbd", "vbd", 0);
     qxen_device_create(&dev);
     for (i = 0; i < ARRAY_SIZE(foreign); i++) {
-        g_assert_cmpint(qxen_xs_try_write(&f.xen, QXEN_GUEST, foreign[i], "x"),
-                        ==, EACCES);
+        g_assert_cmpint(qxen_xs_try_write(&f.xen, QXEN_GUEST, foreign[i],
+                                          "x", 1), ==, EACCES);
     }
 
     qxen_device_fe_write(&dev, "own", "%u", 7);
@@ -154,8 +154,7 @@ static void test_xenstore_hold(void)
     qxen_xs_hold(&f.xen, true);
     qxen_console_publish(&con);
     g_assert_cmpint(qxen_device_state(&con.dev), ==, XenbusStateInitWait);
-    g_assert_cmpuint(qtest_readl(f.qts, XEN_QTEST_BASE +
-                                 XEN_QTEST_REG_BUSY), >, 0);
+    g_assert(qxen_busy(&f.xen));
     qxen_xs_hold(&f.xen, false);
     qxen_device_wait(&con.dev, XenbusStateConnected);
     qxen_device_close(&con.dev);

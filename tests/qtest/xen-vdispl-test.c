@@ -611,7 +611,8 @@ static void test_nodes_binary(void)
                                                 transport_nodes[i]);
 
         qvdispl_publish(&f.d);
-        qxen_xs_write_bin(&f.xen, QXEN_GUEST, path, value, sizeof(value));
+        g_assert_cmpint(qxen_xs_try_write(&f.xen, QXEN_GUEST, path, value,
+                                          sizeof(value)), ==, 0);
         refuse_and_recover(&f);
     }
     qvdispl_rings_free(&f.d);
@@ -740,7 +741,7 @@ static void test_nodes_read_only(void)
         g_autofree char *path = g_strdup_printf("%s/%s", f.d.dev.fe,
                                                 nodes[i]);
 
-        g_assert_cmpint(qxen_xs_try_write(&f.xen, QXEN_GUEST, path, "9x9"),
+        g_assert_cmpint(qxen_xs_try_write(&f.xen, QXEN_GUEST, path, "9x9", 3),
                         ==, EACCES);
     }
     stop_device(&f);

@@ -14,8 +14,8 @@
  *
  * A command: fill in ARG(n) and, where the command has them, the data; write
  * the command's number to COMMAND; read STATUS (0, or a positive errno of
- * the machine QEMU runs on) and LENGTH.  A command has run when the write
- * returns.  What it causes, a watch that fires or an event that arrives,
+ * the machine QEMU runs on) and LENGTH.  COMMAND follows the arguments, so
+ * that all of it can be one write.  A command has run when that returns.  What it causes, a watch that fires or an event that arrives,
  * happens from QEMU's main loop as on Xen: poll BUSY to wait for it.
  */
 #ifndef HW_XEN_QTEST_H
@@ -36,13 +36,13 @@
 
 /* Registers; RO unless they say otherwise */
 #define XEN_QTEST_REG_ID        0x00    /* XEN_QTEST_ID */
-#define XEN_QTEST_REG_COMMAND   0x04    /* WO: enum XenQtestCommand */
-#define XEN_QTEST_REG_STATUS    0x08    /* errno of the last command */
-#define XEN_QTEST_REG_LENGTH    0x0c    /* its result, or bytes of data */
-#define XEN_QTEST_REG_BUSY      0x10    /* watches and events on their way */
-#define XEN_QTEST_REG_XS_HOLD   0x14    /* RW: no watch fires while 1 */
+#define XEN_QTEST_REG_BUSY      0x04    /* watches and events on their way */
+#define XEN_QTEST_REG_XS_HOLD   0x08    /* RW: no watch fires while 1 */
 #define XEN_QTEST_REG_ARG(n)    (0x20 + 4 * (n))        /* RW */
 #define XEN_QTEST_NR_ARGS       4
+#define XEN_QTEST_REG_COMMAND   0x30    /* WO: enum XenQtestCommand */
+#define XEN_QTEST_REG_STATUS    0x34    /* errno of the last command */
+#define XEN_QTEST_REG_LENGTH    0x38    /* its result, or bytes of data */
 #define XEN_QTEST_REG_ALIVE(n)  (0x100 + 4 * (n))       /* XenQtestAlive */
 #define XEN_QTEST_REG_FAULT(n)  (0x200 + 4 * (n))       /* calls until it */
 #define XEN_QTEST_REG_CALLS(n)  (0x300 + 4 * (n))       /* calls until now */

@@ -81,8 +81,15 @@ static GString *xen_vdispl_args(FuzzTarget *target)
                         XEN_VDISPL_GUEST_ARGS);
 }
 
+/* g_error() ends by a signal that libFuzzer does not wait for */
+static void finding(int sig)
+{
+    abort();
+}
+
 static void xen_vdispl_pre_fuzz(QTestState *qts)
 {
+    signal(SIGTRAP, finding);
     xen_vdispl_guest_init(qts, &fuzz_ops);
 }
 

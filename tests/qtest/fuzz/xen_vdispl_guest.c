@@ -11,12 +11,9 @@
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
 #include "hw/xen/displif.h"
-#include "hw/xen/xen-qtest.h"
 #include "standard-headers/drm/drm_fourcc.h"
+#include "../libqos/xen.h"
 #include "xen_vdispl_guest.h"
-
-#define FE "/local/domain/1/device/" XENDISPL_DRIVER_NAME "/0"
-#define BE "/local/domain/0/backend/" XENDISPL_DRIVER_NAME "/1/0"
 
 /* Page n of the guest is granted by reference n + 1. */
 #define NR_PAGES        40
@@ -62,11 +59,11 @@ typedef enum Action {
 #define ACT_SETTLE      0x80
 
 static struct {
-    QTestState *qts;
+    QXen xen;
+    QXenDevice dev;
     const XenVDisplGuestOps *ops;
     uint32_t req_port[XEN_VDISPL_GUEST_CONNECTORS];
     uint32_t evt_port[XEN_VDISPL_GUEST_CONNECTORS];
-    uint32_t alive[XEN_QTEST_NR_ALIVE];
 
     /* For one input */
     const uint8_t *data;
@@ -138,46 +135,6 @@ static uint32_t take_number(void)
 
 /* The machine */
 
-static uint32_t reg_read(uint32_t reg)
-{
-    return qtest_readl(g.qts, XEN_QTEST_BASE + reg);
-}
-
-static void reg_write(uint32_t reg, uint32_t value)
-{
-    qtest_writel(g.qts, XEN_QTEST_BASE + reg, value);
-}
-
-/* Returns: 0 or an errno; commands of the input may well fail */
-static int command(XenQtestCommand cmd, uint32_t arg0, uint32_t arg1,
-                   uint32_t arg2)
-{
-    reg_write(XEN_QTEST_REG_ARG(0), arg0);
-    reg_write(XEN_QTEST_REG_ARG(1), arg1);
-    reg_write(XEN_QTEST_REG_ARG(2), arg2);
-    reg_write(XEN_QTEST_REG_COMMAND, cmd);
-    return reg_read(XEN_QTEST_REG_STATUS);
-}
-
-/* Not g_error(): its signal is not one that libFuzzer waits for */
-static G_NORETURN G_GNUC_PRINTF(1, 2) void fail(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputc('\n', stderr);
-    abort();
-}
-
-static void must(int err, const char *what)
-{
-    if (err) {
-        fail("%s: %s", what, strerror(err));
-    }
-}
-
 /*
  * Lets the backend run until it has had nothing to do for a while, or, as
  * long as xenstore is held back, for a few turns of its main loop.
@@ -192,10 +149,10 @@ static void settle(void)
         if (g.ops->turn) {
             g.ops->turn();
         }
-        busy = !g.xs_held && reg_read(XEN_QTEST_REG_BUSY);
+        busy = !g.xs_held && qxen_busy(&g.xen);
         quiet = busy ? 0 : quiet + 1;
         if (turns == MAX_TURNS) {
-            fail("the backend does not come to rest");
+            g_error("the back end does not come to rest");
         }
     }
 }
@@ -205,7 +162,7 @@ static void page_write(unsigned int page, uint32_t offset, const void *data,
 {
     g_assert(page < NR_PAGES && offset + len <= XEN_PAGE_SIZE);
     g.dirty[page] = true;
-    qtest_memwrite(g.qts, PAGE(page) + offset, data, len);
+    qtest_memwrite(g.xen.qts, PAGE(page) + offset, data, len);
 }
 
 static void page_write32(unsigned int page, uint32_t offset, uint32_t value)
@@ -216,63 +173,45 @@ static void page_write32(unsigned int page, uint32_t offset, uint32_t value)
 
 static uint32_t page_read32(unsigned int page, uint32_t offset)
 {
-    return qtest_readl(g.qts, PAGE(page) + offset);
+    return qtest_readl(g.xen.qts, PAGE(page) + offset);
 }
 
-/* xenstore, as the guest */
+/* xenstore, as the guest; much of what an input writes is refused */
 
-static int xs_command(XenQtestCommand cmd, const char *path,
-                      const void *value, size_t len)
+static char *node_path(const char *node)
 {
-    char data[256];
-    size_t path_len = strlen(path) + 1;
-
-    g_assert(path_len + len <= sizeof(data));
-    memcpy(data, path, path_len);
-    if (len) {
-        memcpy(data + path_len, value, len);
-    }
-    qtest_memwrite(g.qts, XEN_QTEST_BASE + XEN_QTEST_DATA, data,
-                   path_len + len);
-    return command(cmd, XEN_QTEST_GUEST_DOMID, path_len + len, 0);
+    return g_strdup_printf("%s/%s", g.dev.fe, node);
 }
 
-static void xs_write_uint(const char *path, uint32_t value)
+static void node_write(const char *node, const void *value, size_t len)
 {
-    char text[16];
+    g_autofree char *path = node_path(node);
 
-    xs_command(XEN_QTEST_XS_WRITE, path, text,
-               snprintf(text, sizeof(text), "%u", value));
+    qxen_xs_try_write(&g.xen, QXEN_GUEST, path, value, len);
 }
 
-static void conn_path(char *path, size_t len, unsigned int conn,
-                      const char *node)
+static void node_write_text(const char *node, const char *text)
 {
-    snprintf(path, len, FE "/%u/%s", conn, node);
+    node_write(node, text, strlen(text));
 }
 
-static void conn_write(unsigned int conn, const char *node, uint32_t value)
+static void node_write_uint(const char *node, uint32_t value)
 {
-    char path[80];
+    g_autofree char *text = g_strdup_printf("%u", value);
 
-    conn_path(path, sizeof(path), conn, node);
-    xs_write_uint(path, value);
+    node_write_text(node, text);
+}
+
+static void node_rm(const char *node)
+{
+    g_autofree char *path = node_path(node);
+
+    qxen_xs_rm(&g.xen, QXEN_GUEST, path);
 }
 
 static void set_state(enum xenbus_state state)
 {
-    xs_write_uint(FE "/state", state);
-}
-
-static uint32_t backend_state(void)
-{
-    char text[16] = "";
-
-    must(xs_command(XEN_QTEST_XS_READ, BE "/state", NULL, 0),
-         "cannot read " BE "/state");
-    qtest_memread(g.qts, XEN_QTEST_BASE + XEN_QTEST_DATA, text,
-                  MIN(reg_read(XEN_QTEST_REG_LENGTH), sizeof(text) - 1));
-    return g_ascii_strtoull(text, NULL, 10);
+    node_write_uint("state", state);
 }
 
 /* The nodes of a connector, the driver's first */
@@ -281,6 +220,12 @@ static const char *const conn_nodes[] = {
     XENDISPL_FIELD_EVT_RING_REF, XENDISPL_FIELD_EVT_CHANNEL,
     XENDISPL_FIELD_RESOLUTION, XENDISPL_FIELD_UNIQUE_ID,
 };
+
+static char *conn_node(unsigned int conn, const char *node)
+{
+    return g_strdup_printf("%u/%s", conn, node);
+}
+
 static void rings_reset(unsigned int conn)
 {
     /* req_prod, req_event, rsp_prod, rsp_event; in_cons, in_prod */
@@ -303,8 +248,7 @@ static void act_connect(void)
         rings_reset(i);
     }
     if (version) {
-        xs_command(XEN_QTEST_XS_WRITE, FE "/" XENDISPL_FIELD_FE_VERSION,
-                   version, strlen(version));
+        node_write_text(XENDISPL_FIELD_FE_VERSION, version);
     }
     set_state(XenbusStateInitialised);
     settle();
@@ -323,52 +267,44 @@ static void act_node(bool remove)
     };
     uint8_t which = take8();
     uint8_t kind;
-    char path[80];
+    g_autofree char *node = NULL;
     char value[16];
     size_t len;
 
     g.renode = true;
     if (which & 1) {
-        snprintf(path, sizeof(path), FE "/%s",
-                 nodes[(which >> 1) % ARRAY_SIZE(nodes)]);
+        node = g_strdup(nodes[(which >> 1) % ARRAY_SIZE(nodes)]);
     } else {
-        conn_path(path, sizeof(path),
-                  (which >> 1) % XEN_VDISPL_GUEST_CONNECTORS,
-                  conn_nodes[(which >> 2) % ARRAY_SIZE(conn_nodes)]);
+        node = conn_node((which >> 1) % XEN_VDISPL_GUEST_CONNECTORS,
+                         conn_nodes[(which >> 2) % ARRAY_SIZE(conn_nodes)]);
     }
     if (remove) {
-        xs_command(XEN_QTEST_XS_RM, path, NULL, 0);
+        node_rm(node);
         return;
     }
 
     kind = take8();
     switch (kind & 3) {
     case 0:
-        xs_write_uint(path, take_number());
+        node_write_uint(node, take_number());
         break;
     case 1:
         /* any of the guest's references and ports */
-        xs_write_uint(path, take8() % (NR_PAGES + 2));
+        node_write_uint(node, take8() % (NR_PAGES + 2));
         break;
     case 2:
         len = kind >> 4;
         take_bytes(value, len);
-        xs_command(XEN_QTEST_XS_WRITE, path, value, len);
+        node_write(node, value, len);
         break;
     default:
         kind = (kind >> 2) % ARRAY_SIZE(texts);
-        xs_command(XEN_QTEST_XS_WRITE, path, texts[kind],
-                   strlen(texts[kind]));
+        node_write_text(node, texts[kind]);
         break;
     }
 }
 
 /* Requests */
-
-static void notify(uint32_t port)
-{
-    reg_write(XEN_QTEST_DOORBELL(port), 1);
-}
 
 static void send_request(unsigned int conn, struct xendispl_req *req)
 {
@@ -381,7 +317,7 @@ static void send_request(unsigned int conn, struct xendispl_req *req)
                sizeof(*req));
     page_write32(page, offsetof(struct xen_displif_sring, req_prod),
                  g.req_prod[conn]);
-    notify(g.req_port[conn]);
+    qxen_evtchn_notify(&g.xen, g.req_port[conn]);
 }
 
 static uint32_t take_directory(void)
@@ -602,14 +538,13 @@ static void act_clock(void)
 {
     static const int64_t ms[] = { 1, 16, 17, 34, 101, 1001, 2600 };
 
-    qtest_clock_step(g.qts, ms[take8() % ARRAY_SIZE(ms)] * 1000000);
+    qtest_clock_step(g.xen.qts, ms[take8() % ARRAY_SIZE(ms)] * 1000000);
 }
 
 static void grant(unsigned int page, uint32_t gfn, uint32_t flags)
 {
     g.regrant[page] = true;
-    must(command(XEN_QTEST_GRANT_SET, REF(page), gfn, flags),
-         "cannot grant a page");
+    qxen_grant_set(&g.xen, REF(page), gfn, flags);
 }
 
 static void act_grant(void)
@@ -636,14 +571,13 @@ static void act_fault(void)
     uint32_t call = calls[take8() % ARRAY_SIZE(calls)];
 
     g.faults = true;
-    must(command(XEN_QTEST_FAULT, call, take8() % 32, EIO),
-         "cannot inject a fault");
+    qxen_fault(&g.xen, call, take8() % 32, EIO);
 }
 
 static void hold_xenstore(bool hold)
 {
     g.xs_held = hold;
-    reg_write(XEN_QTEST_REG_XS_HOLD, hold);
+    qxen_xs_hold(&g.xen, hold);
 }
 
 static void act_view(void)
@@ -680,7 +614,8 @@ static void act(Action action)
         break;
     case ACT_NOTIFY:
         conn = take_conn();
-        notify(take8() & 1 ? g.req_port[conn] : g.evt_port[conn]);
+        qxen_evtchn_notify(&g.xen, take8() & 1 ? g.req_port[conn] :
+                           g.evt_port[conn]);
         break;
     case ACT_CONSUME:
         act_consume();
@@ -724,7 +659,7 @@ static void pages_reset(void)
 
     for (unsigned int i = 0; i < NR_PAGES; i++) {
         if (g.dirty[i]) {
-            qtest_memwrite(g.qts, PAGE(i), zeroes, XEN_PAGE_SIZE);
+            qtest_memwrite(g.xen.qts, PAGE(i), zeroes, XEN_PAGE_SIZE);
             g.dirty[i] = false;
         }
         if (g.regrant[i]) {
@@ -737,16 +672,21 @@ static void pages_reset(void)
 /* The nodes are a good driver's, but for its version and state */
 static void nodes_reset(void)
 {
-    xs_command(XEN_QTEST_XS_RM, FE "/" XENDISPL_FIELD_FE_VERSION, NULL, 0);
+    node_rm(XENDISPL_FIELD_FE_VERSION);
     if (!g.renode) {
         return;
     }
-    xs_command(XEN_QTEST_XS_RM, FE "/2", NULL, 0);
+    node_rm("2");
     for (unsigned int i = 0; i < XEN_VDISPL_GUEST_CONNECTORS; i++) {
-        conn_write(i, XENDISPL_FIELD_REQ_RING_REF, REF(REQ_PAGE(i)));
-        conn_write(i, XENDISPL_FIELD_REQ_CHANNEL, g.req_port[i]);
-        conn_write(i, XENDISPL_FIELD_EVT_RING_REF, REF(EVT_PAGE(i)));
-        conn_write(i, XENDISPL_FIELD_EVT_CHANNEL, g.evt_port[i]);
+        const uint32_t values[] = {
+            REF(REQ_PAGE(i)), g.req_port[i], REF(EVT_PAGE(i)), g.evt_port[i],
+        };
+
+        for (unsigned int n = 0; n < ARRAY_SIZE(values); n++) {
+            g_autofree char *node = conn_node(i, conn_nodes[n]);
+
+            node_write_uint(node, values[n]);
+        }
     }
     g.renode = false;
 }
@@ -776,22 +716,8 @@ static void view_release(void)
  */
 static void disconnect(bool viewer_first)
 {
-    static const char *const names[XEN_QTEST_NR_ALIVE] = {
-        [XEN_QTEST_XS_HANDLES] = "xenstore handles",
-        [XEN_QTEST_XS_WATCHES] = "xenstore watches",
-        [XEN_QTEST_XS_TRANSACTIONS] = "xenstore transactions",
-        [XEN_QTEST_GNTTAB_HANDLES] = "grant table handles",
-        [XEN_QTEST_GRANT_MAPS] = "grant mappings",
-        [XEN_QTEST_GRANT_PAGES] = "mapped pages",
-        [XEN_QTEST_GRANTS_USED] = "grants in use",
-        [XEN_QTEST_EVTCHN_HANDLES] = "event channel handles",
-        [XEN_QTEST_EVTCHN_BOUND] = "bound event channels",
-        [XEN_QTEST_FOREIGN_MAPS] = "foreign mappings",
-        [XEN_QTEST_FOREIGN_PAGES] = "foreign pages",
-    };
-
     for (int i = 0; g.faults && i < XEN_QTEST_NR_CALLS; i++) {
-        must(command(XEN_QTEST_FAULT, i, 0, 0), "cannot end a fault");
+        qxen_fault(&g.xen, i, 0, 0);
     }
     g.faults = false;
     if (g.xs_held) {
@@ -808,18 +734,11 @@ static void disconnect(bool viewer_first)
     set_state(XenbusStateInitialising);
     settle();
 
-    if (backend_state() != XenbusStateInitWait) {
-        fail("the backend is in state %u instead of InitWait",
-                backend_state());
+    if (qxen_device_state(&g.dev) != XenbusStateInitWait) {
+        g_error("the back end is in state %u instead of InitWait",
+                qxen_device_state(&g.dev));
     }
-    for (int i = 0; i < XEN_QTEST_NR_ALIVE; i++) {
-        uint32_t alive = reg_read(XEN_QTEST_REG_ALIVE(i));
-
-        if (alive != g.alive[i]) {
-            fail("the backend is left with %u %s instead of %u", alive,
-                    names[i], g.alive[i]);
-        }
-    }
+    qxen_device_assert_idle(&g.dev);
 }
 
 void xen_vdispl_guest_run(const uint8_t *data, size_t size)
@@ -851,26 +770,20 @@ void xen_vdispl_guest_run(const uint8_t *data, size_t size)
     disconnect(flags & 2);
 }
 
-static uint32_t port_alloc(void)
-{
-    must(command(XEN_QTEST_EVTCHN_ALLOC, 0, 0, 0), "no event channel");
-    return reg_read(XEN_QTEST_REG_LENGTH);
-}
-
 void xen_vdispl_guest_init(QTestState *qts, const XenVDisplGuestOps *ops)
 {
     memset(&g, 0, sizeof(g));
-    g.qts = qts;
+    qxen_init(&g.xen, qts);
+    qxen_device_init(&g.dev, &g.xen, XENDISPL_DRIVER_NAME,
+                     XENDISPL_DRIVER_NAME, 0);
     g.ops = ops;
     for (unsigned int i = 0; i < XEN_VDISPL_GUEST_CONNECTORS; i++) {
-        g.req_port[i] = port_alloc();
-        g.evt_port[i] = port_alloc();
+        g.req_port[i] = qxen_evtchn_alloc(&g.xen);
+        g.evt_port[i] = qxen_evtchn_alloc(&g.xen);
     }
     memset(g.regrant, true, sizeof(g.regrant));
     g.renode = true;
     nodes_reset();
     settle();
-    for (int i = 0; i < XEN_QTEST_NR_ALIVE; i++) {
-        g.alive[i] = reg_read(XEN_QTEST_REG_ALIVE(i));
-    }
+    qxen_device_open(&g.dev);
 }

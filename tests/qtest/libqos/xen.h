@@ -49,6 +49,9 @@ void qxen_init(QXen *xen, QTestState *qts);
  */
 void qxen_cleanup(QXen *xen);
 
+/** qxen_busy: whether watches or events are on their way to a back end */
+bool qxen_busy(QXen *xen);
+
 /**
  * qxen_settle:
  * @xen: the machine
@@ -99,15 +102,12 @@ bool qxen_fault_pending(QXen *xen, XenQtestCall call);
 
 /** qxen_xs_read: Returns: the value, or NULL if it cannot be read */
 char *qxen_xs_read(QXen *xen, unsigned int domid, const char *path);
-/** qxen_xs_try_write: Returns: 0 or a positive errno */
+/** qxen_xs_try_write: writes any octets.  Returns: 0 or a positive errno */
 int qxen_xs_try_write(QXen *xen, unsigned int domid, const char *path,
-                      const char *value);
+                      const void *value, size_t len);
 /** qxen_xs_write: as qxen_xs_try_write(), which must not fail */
 void qxen_xs_write(QXen *xen, unsigned int domid, const char *path,
                    const char *fmt, ...) G_GNUC_PRINTF(4, 5);
-/** qxen_xs_write_bin: writes @len bytes, which may be any */
-void qxen_xs_write_bin(QXen *xen, unsigned int domid, const char *path,
-                       const void *value, size_t len);
 /** qxen_xs_rm: removes a node and all below.  Returns: 0 or an errno */
 int qxen_xs_rm(QXen *xen, unsigned int domid, const char *path);
 /** qxen_xs_list: Returns: names of the nodes below, NULL if there are none */
