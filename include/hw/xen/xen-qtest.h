@@ -15,8 +15,9 @@
  * A command: fill in ARG(n) and, where the command has them, the data; write
  * the command's number to COMMAND; read STATUS (0, or a positive errno of
  * the machine QEMU runs on) and LENGTH.  COMMAND follows the arguments, so
- * that all of it can be one write.  A command has run when that returns.  What it causes, a watch that fires or an event that arrives,
- * happens from QEMU's main loop as on Xen: poll BUSY to wait for it.
+ * that all of it can be one write.  A command has run when that returns.
+ * What it causes, a watch that fires or an event that arrives, happens from
+ * QEMU's main loop as on Xen: poll BUSY to wait for it.
  */
 #ifndef HW_XEN_QTEST_H
 #define HW_XEN_QTEST_H

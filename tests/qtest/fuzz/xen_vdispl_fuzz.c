@@ -89,7 +89,9 @@ static void finding(int sig)
 
 static void xen_vdispl_pre_fuzz(QTestState *qts)
 {
-    signal(SIGTRAP, finding);
+    struct sigaction act = { .sa_handler = finding };
+
+    sigaction(SIGTRAP, &act, NULL);
     xen_vdispl_guest_init(qts, &fuzz_ops);
 }
 
