@@ -535,6 +535,56 @@ static void test_life_close_unconnected(void)
     stop_device(&f);
 }
 
+/* The guest closes, but xenstore is slow: until then it is served */
+static void test_life_slow_close(void)
+{
+    Fixture f;
+
+    start(&f);
+    qxen_xs_hold(&f.xen, true);
+    qxen_device_set_state(&f.d.dev, XenbusStateClosed);
+    assert_works(&f);
+    g_assert_cmpint(qxen_device_state(&f.d.dev), ==, XenbusStateConnected);
+    qxen_xs_hold(&f.xen, false);
+    qxen_device_wait(&f.d.dev, XenbusStateClosed);
+    qvdispl_rings_free(&f.d);
+    stop_device(&f);
+}
+
+/*
+ * A guest that tries again before xenstore has told of its first attempt:
+ * what connects are the rings that are there now, and only those.
+ */
+static void test_life_slow_connect(void)
+{
+    Fixture f;
+    uint32_t maps;
+
+    start_device(&f, "connectors=800x600");
+    maps = qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP);
+    qxen_xs_hold(&f.xen, true);
+    qvdispl_rings_alloc(&f.d);
+    qvdispl_publish(&f.d);
+    qxen_device_set_state(&f.d.dev, XenbusStateInitialised);
+    qxen_device_set_state(&f.d.dev, XenbusStateClosed);
+    qxen_device_set_state(&f.d.dev, XenbusStateInitialising);
+    qvdispl_rings_free(&f.d);
+    qvdispl_rings_alloc(&f.d);
+    qvdispl_publish(&f.d);
+    qxen_device_set_state(&f.d.dev, XenbusStateInitialised);
+    g_assert_cmpint(qxen_device_state(&f.d.dev), ==, XenbusStateInitWait);
+    g_assert(qxen_busy(&f.xen));
+
+    qxen_xs_hold(&f.xen, false);
+    qxen_device_wait(&f.d.dev, XenbusStateConnected);
+    qxen_settle(&f.xen);
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==,
+                     maps + 2);
+    g_assert_cmpuint(qxen_grant_mapped(&f.xen, f.d.conn[0].req.ref), ==, 1);
+    assert_works(&f);
+    stop(&f);
+}
+
 /* Nodes */
 
 static const char *const transport_nodes[] = {
@@ -2632,6 +2682,61 @@ static void test_flips_event_indices(void)
     stop(&f);
 }
 
+/*
+ * More flips than an event's id has values, in one connection.  The frontend
+ * works in the guest's memory, as a message for each of its accesses would
+ * take too long.
+ */
+static void test_flips_event_id_wrap(void)
+{
+    Fixture f;
+    QVDisplConnector *conn = &f.d.conn[0];
+    QVDisplBuffer buf;
+    struct xendispl_event_page *events;
+    xen_displif_sring_t *sring;
+    uint8_t *ram;
+    uint32_t i;
+
+    start(&f);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+
+    ram = qxen_ram_map(&f.xen);
+    sring = (xen_displif_sring_t *)(ram + conn->req.addr);
+    events = (struct xendispl_event_page *)(ram + conn->evt_page);
+    for (i = 0; i < UINT16_MAX + 3; i++) {
+        union xen_displif_sring_entry *slot =
+            &sring->ring[conn->req.req_prod++ % conn->req.nr];
+        const struct xendispl_evt *evt = &XENDISPL_IN_RING_REF(events, i);
+        int refreshes = 0;
+
+        slot->req = (struct xendispl_req) {
+            .id = i,
+            .operation = XENDISPL_OP_PG_FLIP,
+            .op.pg_flip.fb_cookie = buf.fb_cookie,
+        };
+        qatomic_store_release(&sring->req_prod, conn->req.req_prod);
+        qxen_evtchn_notify(&f.xen, conn->req.port);
+        /* The clock may be faster than the notification, once or twice */
+        while (qatomic_load_acquire(&events->in_prod) == i) {
+            g_assert_cmpint(refreshes++, <, 100);
+            qtest_clock_step(f.qts, REFRESH_NS);
+        }
+        g_assert_cmpuint(events->in_prod, ==, i + 1);
+        g_assert_cmpuint(evt->id, ==, (uint16_t)i);
+        g_assert_cmphex(evt->op.pg_flip.fb_cookie, ==, buf.fb_cookie);
+        g_assert_cmpuint(slot->rsp.id, ==, (uint16_t)i);
+        g_assert_cmpint(slot->rsp.status, ==, 0);
+        qatomic_set(&events->in_cons, i + 1);
+    }
+    conn->req.rsp_cons = conn->req.req_prod;
+    qxen_ram_unmap(&f.xen, ram);
+
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
 /* Each connector has its own events, numbered by itself */
 static void test_flips_two_connectors(void)
 {
@@ -2751,6 +2856,42 @@ static void test_edid_bad_buffer(void)
     g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size), ==,
                     BAD_VALUE);
     buf.req.gref_directory = buf.dir_refs[0];
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Attack: room or directory change after they have been found to be good */
+static void test_edid_double_fetch(void)
+{
+    static const struct {
+        size_t offset;
+        uint32_t bad;
+    } fields[] = {
+        { offsetof(struct xendispl_req, op.get_edid.buffer_sz), 1 },
+        { offsetof(struct xendispl_req, op.get_edid.buffer_sz), UINT32_MAX },
+        { offsetof(struct xendispl_req, op.get_edid.gref_directory), 0 },
+    };
+    Fixture f;
+    QVDisplBuffer buf;
+    uint32_t size;
+    int i, n;
+
+    edid_start(&f, &buf, "2");
+    for (i = 0; i < ARRAY_SIZE(fields); i++) {
+        for (n = 0; n < HAMMER_TIMES; n++) {
+            struct xendispl_req req = {
+                .operation = XENDISPL_OP_GET_EDID,
+                .op.get_edid = {
+                    .buffer_sz = XENDISPL_EDID_MAX_SIZE,
+                    .gref_directory = buf.req.gref_directory,
+                },
+            };
+
+            send_hammered(&f, &req, fields[i].offset, fields[i].bad);
+            g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, 0);
+        }
+    }
+    g_assert_cmpint(get_edid(&f, &buf, XENDISPL_EDID_MAX_SIZE, &size), ==, 0);
     qvdispl_buffer_free(&f.d, &buf);
     stop(&f);
 }
@@ -3163,6 +3304,8 @@ int main(int argc, char **argv)
     ADD("life", "reconfiguring", test_life_reconfiguring);
     ADD("life", "illegal-states", test_life_illegal_states);
     ADD("life", "initialised-twice", test_life_initialised_twice);
+    ADD("life", "slow-close", test_life_slow_close);
+    ADD("life", "slow-connect", test_life_slow_connect);
 
     ADD("nodes", "missing", test_nodes_missing);
     ADD("nodes", "malformed", test_nodes_malformed);
@@ -3249,10 +3392,12 @@ int main(int argc, char **argv)
     ADD("flips", "formats", test_flips_formats);
     ADD("flips", "event-ring-full", test_flips_event_ring_full);
     ADD("flips", "event-indices", test_flips_event_indices);
+    ADD("flips", "event-id-wrap", test_flips_event_id_wrap);
     ADD("flips", "two-connectors", test_flips_two_connectors);
 
     ADD("edid", "read", test_edid_read);
     ADD("edid", "bad-buffer", test_edid_bad_buffer);
+    ADD("edid", "double-fetch", test_edid_double_fetch);
     ADD("edid", "version-1", test_edid_version_1);
 
     ADD("hotplug", "toolstack", test_hotplug_toolstack);
