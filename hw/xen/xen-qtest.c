@@ -14,6 +14,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/ioctl.h>
 #include "qemu/error-report.h"
 #include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
@@ -26,10 +27,12 @@
 #include "hw/core/cpu.h"
 #include "hw/xen/xen.h"
 #include "hw/xen/xen-bus.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-qtest.h"
 #include "hw/xen/xen-vdispl-compat.h"
 #include "hw/xen/xen_backend_ops.h"
 #include "net/net.h"
+#include "standard-headers/linux/udmabuf.h"
 #include "system/qtest.h"
 #include "../i386/kvm/xenstore_impl.h"
 #include "trace.h"
@@ -50,6 +53,19 @@ typedef struct XenQtestMap {
     uint32_t count;
     uint32_t refs[];
 } XenQtestMap;
+
+/*
+ * A dma-buf's grants are in use for as long as anybody has it open, in any
+ * process: query tells.
+ */
+typedef struct XenQtestDmabuf {
+    struct xengntdev_handle *xgt;
+    uint32_t fd;                /* its number; it may be closed by now */
+    uint64_t id;
+    int query;                  /* a udmabuf, or -1 for the guest's memory */
+    XenQtestMap *map;
+    QLIST_ENTRY(XenQtestDmabuf) next;
+} XenQtestDmabuf;
 
 typedef struct XenQtestPort {
     bool allocated;
@@ -78,6 +94,9 @@ typedef struct XenQtest {
     XenQtestGrant *grants;
     GHashTable *maps;           /* address -> XenQtestMap */
     GHashTable *foreign_maps;   /* address -> number of pages */
+    QLIST_HEAD(, XenQtestDmabuf) dmabufs;
+    uint64_t next_dmabuf;
+    bool dmabuf_hold;
     XenQtestPort *ports;
     uint32_t ports_end;         /* none from here on has been used yet */
 
@@ -184,11 +203,35 @@ static XenQtestGrant *grant_get(XenQtest *s, uint32_t domid, uint32_t ref,
     return grant;
 }
 
+/* Grants that something of domain 0 uses from now on */
+static XenQtestMap *grants_use(XenQtest *s, const uint32_t *refs,
+                               uint32_t count)
+{
+    XenQtestMap *map = g_malloc(sizeof(*map) + count * sizeof(map->refs[0]));
+
+    map->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        map->refs[i] = refs[i];
+        if (!s->grants[refs[i]].mapped++) {
+            s->alive[XEN_QTEST_GRANTS_USED]++;
+        }
+    }
+    return map;
+}
+
+static void grants_unuse(XenQtest *s, XenQtestMap *map)
+{
+    for (uint32_t i = 0; i < map->count; i++) {
+        if (!--s->grants[map->refs[i]].mapped) {
+            s->alive[XEN_QTEST_GRANTS_USED]--;
+        }
+    }
+}
+
 static void *gnttab_map_refs(struct xengntdev_handle *xgt, uint32_t count,
                              uint32_t domid, uint32_t *refs, int prot)
 {
     XenQtest *s = xgt->xen;
-    XenQtestMap *map;
     uint8_t *addr;
     uint32_t i;
 
@@ -222,15 +265,7 @@ static void *gnttab_map_refs(struct xengntdev_handle *xgt, uint32_t count,
         }
     }
 
-    map = g_malloc(sizeof(*map) + count * sizeof(map->refs[0]));
-    map->count = count;
-    for (i = 0; i < count; i++) {
-        map->refs[i] = refs[i];
-        if (!s->grants[refs[i]].mapped++) {
-            s->alive[XEN_QTEST_GRANTS_USED]++;
-        }
-    }
-    g_hash_table_insert(s->maps, addr, map);
+    g_hash_table_insert(s->maps, addr, grants_use(s, refs, count));
     s->alive[XEN_QTEST_GRANT_MAPS]++;
     s->alive[XEN_QTEST_GRANT_PAGES] += count;
     trace_xen_qtest_grant_map(addr, count, refs[0], prot);
@@ -242,7 +277,6 @@ static int gnttab_unmap(struct xengntdev_handle *xgt, void *addr,
 {
     XenQtest *s = xgt->xen;
     XenQtestMap *map = g_hash_table_lookup(s->maps, addr);
-    uint32_t i;
 
     if (!map || map->count != count) {
         errno = EINVAL;
@@ -250,11 +284,7 @@ static int gnttab_unmap(struct xengntdev_handle *xgt, void *addr,
     }
 
     unmap_pages(addr, count);
-    for (i = 0; i < count; i++) {
-        if (!--s->grants[map->refs[i]].mapped) {
-            s->alive[XEN_QTEST_GRANTS_USED]--;
-        }
-    }
+    grants_unuse(s, map);
     s->alive[XEN_QTEST_GRANT_MAPS]--;
     s->alive[XEN_QTEST_GRANT_PAGES] -= count;
     g_hash_table_remove(s->maps, addr);
@@ -313,6 +343,218 @@ static struct gnttab_backend_ops xen_qtest_gnttab_ops = {
     .map_refs = gnttab_map_refs,
     .unmap = gnttab_unmap,
 };
+
+/* Dma-bufs */
+
+static bool dmabuf_probe(Error **errp)
+{
+    if (call_fails(xen_qtest, XEN_QTEST_CALL_DMABUF_PROBE)) {
+        error_setg_errno(errp, errno, "this Xen exports nothing today");
+        return false;
+    }
+    return true;
+}
+
+static void dmabuf_close(struct xengntdev_handle *xgt)
+{
+    gnttab_close(xgt);
+}
+
+/* One file of the pages in any order, where the host has what makes it */
+static int dmabuf_create_udmabuf(XenQtest *s, const uint32_t *refs,
+                                 uint32_t count)
+{
+    g_autofree struct udmabuf_create_list *list =
+        g_malloc0(sizeof(*list) + count * sizeof(list->list[0]));
+    int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+    int fd;
+
+    if (device < 0) {
+        return -1;
+    }
+    list->flags = UDMABUF_FLAGS_CLOEXEC;
+    for (uint32_t i = 0; i < count; i++) {
+        struct udmabuf_create_item *item = &list->list[list->count];
+        uint64_t offset = (uint64_t)s->grants[refs[i]].gfn << XEN_PAGE_SHIFT;
+
+        if (list->count && item[-1].offset + item[-1].size == offset) {
+            item[-1].size += XEN_PAGE_SIZE;
+        } else {
+            item->memfd = s->ram_fd;
+            item->offset = offset;
+            item->size = XEN_PAGE_SIZE;
+            list->count++;
+        }
+    }
+    fd = ioctl(device, UDMABUF_CREATE_LIST, list);
+    close(device);
+    return fd;
+}
+
+/*
+ * The guest's memory itself, for pages that follow each other in it. The file
+ * is opened anew, so that a lock on it, which the kernel drops when the last
+ * user goes, tells whether there is one.
+ */
+static int dmabuf_open_ram(XenQtest *s, const uint32_t *refs, uint32_t count,
+                           uint64_t id, uint64_t *offset, Error **errp)
+{
+    struct flock lock = {
+        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = id, .l_len = 1,
+    };
+    g_autofree char *name = g_strdup_printf("/proc/self/fd/%d", s->ram_fd);
+    uint32_t gfn = s->grants[refs[0]].gfn;
+    int fd;
+
+    for (uint32_t i = 1; i < count; i++) {
+        if (s->grants[refs[i]].gfn != gfn + i) {
+            error_setg(errp, "pages that do not follow each other become a "
+                       "dma-buf only where there is /dev/udmabuf");
+            return -1;
+        }
+    }
+    fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+        error_setg_errno(errp, errno, "cannot open and lock %s", name);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    *offset = (uint64_t)gfn << XEN_PAGE_SHIFT;
+    return fd;
+}
+
+static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
+                                uint32_t count, const uint32_t *refs,
+                                uint32_t *number, uint64_t *offset,
+                                Error **errp)
+{
+    XenQtest *s = xgt->xen;
+    XenQtestDmabuf *buf;
+    int query = -1;
+    int fd;
+
+    if (call_fails(s, XEN_QTEST_CALL_DMABUF_EXPORT)) {
+        error_setg_errno(errp, errno, "cannot export %u pages", count);
+        return -1;
+    }
+    if (!count || count > MAX_PAGES_PER_MAP) {
+        error_setg(errp, "cannot export %u pages", count);
+        return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!grant_get(s, domid, refs[i], PROT_READ | PROT_WRITE)) {
+            error_setg(errp, "cannot export reference %u", refs[i]);
+            return -1;
+        }
+    }
+    fd = dmabuf_create_udmabuf(s, refs, count);
+    if (fd >= 0) {
+        *offset = 0;
+        query = qemu_dup(fd);
+    } else {
+        fd = dmabuf_open_ram(s, refs, count, s->next_dmabuf, offset, errp);
+    }
+    if (fd < 0) {
+        return -1;
+    }
+
+    buf = g_new0(XenQtestDmabuf, 1);
+    buf->xgt = xgt;
+    buf->fd = fd;
+    buf->id = s->next_dmabuf++;
+    buf->query = query;
+    buf->map = grants_use(s, refs, count);
+    QLIST_INSERT_HEAD(&s->dmabufs, buf, next);
+    s->alive[XEN_QTEST_DMABUFS]++;
+    s->alive[XEN_QTEST_DMABUF_PAGES] += count;
+    trace_xen_qtest_dmabuf_export(fd, count, refs[0]);
+    *number = fd;
+    return 0;
+}
+
+/* Whether anybody but this file has it open */
+static bool dmabuf_in_use(XenQtest *s, XenQtestDmabuf *buf)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *info = NULL;
+    const char *count;
+
+    if (s->dmabuf_hold) {
+        return true;
+    }
+    if (buf->query < 0) {
+        struct flock lock = {
+            .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = buf->id,
+            .l_len = 1,
+        };
+        int ret = fcntl(s->ram_fd, F_OFD_GETLK, &lock);
+
+        g_assert(ret == 0);
+        return lock.l_type != F_UNLCK;
+    }
+
+    /* The kernel counts references to a dma-buf's file, query among them */
+    name = g_strdup_printf("/proc/self/fdinfo/%d", buf->query);
+    g_assert(g_file_get_contents(name, &info, NULL, NULL));
+    count = strstr(info, "\ncount:");
+    g_assert(count);
+    return atoi(count + strlen("\ncount:")) > 1;
+}
+
+/* Xen's kernel unmaps the grants when the last user goes; so does this */
+static void dmabufs_reap(XenQtest *s)
+{
+    XenQtestDmabuf *buf, *next;
+
+    QLIST_FOREACH_SAFE(buf, &s->dmabufs, next, next) {
+        if (dmabuf_in_use(s, buf)) {
+            continue;
+        }
+        trace_xen_qtest_dmabuf_released(buf->fd);
+        QLIST_REMOVE(buf, next);
+        s->alive[XEN_QTEST_DMABUFS]--;
+        s->alive[XEN_QTEST_DMABUF_PAGES] -= buf->map->count;
+        grants_unuse(s, buf->map);
+        if (buf->query >= 0) {
+            close(buf->query);
+        }
+        g_free(buf->map);
+        g_free(buf);
+    }
+}
+
+static int dmabuf_exp_wait_released(struct xengntdev_handle *xgt, uint32_t fd,
+                                    uint32_t wait_to_ms)
+{
+    XenQtest *s = xgt->xen;
+    XenQtestDmabuf *buf;
+
+    if (call_fails(s, XEN_QTEST_CALL_DMABUF_WAIT)) {
+        return -1;
+    }
+    g_assert(!wait_to_ms);      /* the main loop must not be held up */
+    dmabufs_reap(s);
+    QLIST_FOREACH(buf, &s->dmabufs, next) {
+        if (buf->xgt == xgt && buf->fd == fd) {
+            errno = ETIMEDOUT;
+            return -1;
+        }
+    }
+    /* As of libxengnttab: a buffer that is not known has been released */
+    return 0;
+}
+
+static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
+    .probe = dmabuf_probe,
+    .open = gnttab_open,
+    .close = dmabuf_close,
+    .exp_from_refs = dmabuf_exp_from_refs,
+    .exp_wait_released = dmabuf_exp_wait_released,
+};
+
+/* Foreign memory */
 
 static void *foreignmem_map(uint32_t domid, void *addr, int prot,
                             size_t pages, xen_pfn_t *pfns, int *errs)
@@ -951,6 +1193,7 @@ static int command_grant(XenQtest *s, XenQtestCommand command)
         return -EINVAL;
     }
     grant = &s->grants[s->arg[0]];
+    dmabufs_reap(s);
 
     switch (command) {
     case XEN_QTEST_GRANT_SET:
@@ -1037,9 +1280,12 @@ static uint64_t regs_read(void *opaque, hwaddr addr, unsigned size)
         return busy(s);
     case XEN_QTEST_REG_XS_HOLD:
         return s->xs_hold;
+    case XEN_QTEST_REG_DMABUF_HOLD:
+        return s->dmabuf_hold;
     case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
         return s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4];
     case XEN_QTEST_REG_ALIVE(0) ... XEN_QTEST_REG_ALIVE(XEN_QTEST_NR_ALIVE) - 1:
+        dmabufs_reap(s);
         return s->alive[(addr - XEN_QTEST_REG_ALIVE(0)) / 4];
     case XEN_QTEST_REG_FAULT(0) ... XEN_QTEST_REG_FAULT(XEN_QTEST_NR_CALLS) - 1:
         return s->fault[(addr - XEN_QTEST_REG_FAULT(0)) / 4];
@@ -1065,6 +1311,9 @@ static void regs_write(void *opaque, hwaddr addr, uint64_t value,
     case XEN_QTEST_REG_XS_HOLD:
         s->xs_hold = value;
         xs_release(s);
+        break;
+    case XEN_QTEST_REG_DMABUF_HOLD:
+        s->dmabuf_hold = value;
         break;
     case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
         s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4] = value;
@@ -1114,9 +1363,12 @@ static void init_memory(XenQtest *s, MachineState *machine)
     }
     s->ram_pages = machine->ram_size >> XEN_PAGE_SHIFT;
 
-    /* Shared and with a file: that is how pages are mapped once more */
-    s->ram_fd = qemu_memfd_create("xen-qtest", machine->ram_size, false, 0, 0,
-                                  &error_fatal);
+    /*
+     * Shared and with a file: that is how pages are mapped once more. The seal
+     * is for udmabuf, which wants to be sure of its pages.
+     */
+    s->ram_fd = qemu_memfd_create("xen-qtest", machine->ram_size, false, 0,
+                                  F_SEAL_SHRINK, &error_fatal);
     memory_region_init_ram_from_fd(&s->ram, NULL, "xen-qtest.ram",
                                    machine->ram_size, RAM_SHARED, s->ram_fd,
                                    0, &error_fatal);
@@ -1168,6 +1420,7 @@ static void xen_qtest_init(MachineState *machine)
     s->ports = g_new0(XenQtestPort, XEN_QTEST_MAX_PORTS);
     s->maps = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     s->foreign_maps = g_hash_table_new(NULL, NULL);
+    QLIST_INIT(&s->dmabufs);
 
     /* qtest reads and writes memory as the first processor sees it */
     cpu = object_new(machine->cpu_type);
@@ -1182,6 +1435,7 @@ static void xen_qtest_init(MachineState *machine)
     xen_evtchn_ops = &xen_qtest_evtchn_ops;
     xen_gnttab_ops = &xen_qtest_gnttab_ops;
     xen_foreignmem_ops = &xen_qtest_foreignmem_ops;
+    xen_dmabuf_ops = &xen_qtest_dmabuf_ops;
     xen_xenstore_ops = &xen_qtest_xenstore_ops;
 
     /*

@@ -39,6 +39,7 @@
 #define XEN_QTEST_REG_ID        0x00    /* XEN_QTEST_ID */
 #define XEN_QTEST_REG_BUSY      0x04    /* watches and events on their way */
 #define XEN_QTEST_REG_XS_HOLD   0x08    /* RW: no watch fires while 1 */
+#define XEN_QTEST_REG_DMABUF_HOLD 0x0c  /* RW: none is released while 1 */
 #define XEN_QTEST_REG_ARG(n)    (0x20 + 4 * (n))        /* RW */
 #define XEN_QTEST_NR_ARGS       4
 #define XEN_QTEST_REG_COMMAND   0x30    /* WO: enum XenQtestCommand */
@@ -94,11 +95,13 @@ typedef enum XenQtestAlive {
     XEN_QTEST_GNTTAB_HANDLES,
     XEN_QTEST_GRANT_MAPS,       /* mappings, of one or more pages each */
     XEN_QTEST_GRANT_PAGES,      /* pages in them */
-    XEN_QTEST_GRANTS_USED,      /* references mapped at least once */
+    XEN_QTEST_GRANTS_USED,      /* references mapped, or in a dma-buf */
     XEN_QTEST_EVTCHN_HANDLES,
     XEN_QTEST_EVTCHN_BOUND,
     XEN_QTEST_FOREIGN_MAPS,
     XEN_QTEST_FOREIGN_PAGES,
+    XEN_QTEST_DMABUFS,          /* also those that others have open */
+    XEN_QTEST_DMABUF_PAGES,     /* pages in them */
     XEN_QTEST_NR_ALIVE,
 } XenQtestAlive;
 
@@ -117,6 +120,9 @@ typedef enum XenQtestCall {
     XEN_QTEST_CALL_EVTCHN_BIND,
     XEN_QTEST_CALL_EVTCHN_NOTIFY,
     XEN_QTEST_CALL_FOREIGN_MAP,
+    XEN_QTEST_CALL_DMABUF_PROBE,
+    XEN_QTEST_CALL_DMABUF_EXPORT,
+    XEN_QTEST_CALL_DMABUF_WAIT,
     XEN_QTEST_NR_CALLS,
 } XenQtestCall;
 

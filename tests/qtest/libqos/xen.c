@@ -135,6 +135,8 @@ void qxen_assert_alive(QXen *xen, const QXenAlive *expected)
         [XEN_QTEST_EVTCHN_BOUND] = "bound event channels",
         [XEN_QTEST_FOREIGN_MAPS] = "foreign mappings",
         [XEN_QTEST_FOREIGN_PAGES] = "foreign pages",
+        [XEN_QTEST_DMABUFS] = "dma-bufs",
+        [XEN_QTEST_DMABUF_PAGES] = "pages in dma-bufs",
     };
     QXenAlive now = qxen_alive_get(xen);
     g_autoptr(GString) wrong = g_string_new(NULL);
@@ -163,6 +165,8 @@ void qxen_assert_nothing_shared(QXen *xen)
     expected.n[XEN_QTEST_EVTCHN_BOUND] = 0;
     expected.n[XEN_QTEST_FOREIGN_MAPS] = 0;
     expected.n[XEN_QTEST_FOREIGN_PAGES] = 0;
+    expected.n[XEN_QTEST_DMABUFS] = 0;
+    expected.n[XEN_QTEST_DMABUF_PAGES] = 0;
     qxen_assert_alive(xen, &expected);
 }
 
@@ -357,9 +361,14 @@ int qxen_fd_get(QXen *xen, const char *name)
     return fd;
 }
 
+int qxen_ram_fd(QXen *xen)
+{
+    return qxen_fd_get(xen, "/memfd:xen-qtest (deleted)");
+}
+
 void *qxen_ram_map(QXen *xen)
 {
-    int fd = qxen_fd_get(xen, "/memfd:xen-qtest (deleted)");
+    int fd = qxen_ram_fd(xen);
     void *ram = mmap(NULL, RAM_END, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                      0);
 
@@ -371,6 +380,11 @@ void *qxen_ram_map(QXen *xen)
 void qxen_ram_unmap(QXen *xen, void *ram)
 {
     munmap(ram, RAM_END);
+}
+
+void qxen_dmabuf_hold(QXen *xen, bool hold)
+{
+    reg_write(xen, XEN_QTEST_REG_DMABUF_HOLD, hold);
 }
 
 /* Event channels */

@@ -148,6 +148,13 @@ void qxen_page_free(QXen *xen, uint64_t addr);
  */
 int qxen_fd_get(QXen *xen, const char *name);
 /**
+ * qxen_ram_fd:
+ * @xen: the machine
+ *
+ * Returns: a descriptor of the guest's RAM; the caller closes it.
+ */
+int qxen_ram_fd(QXen *xen);
+/**
  * qxen_ram_map:
  * @xen: the machine
  *
@@ -156,6 +163,9 @@ int qxen_fd_get(QXen *xen, const char *name);
  */
 void *qxen_ram_map(QXen *xen);
 void qxen_ram_unmap(QXen *xen, void *ram);
+
+/** qxen_dmabuf_hold: while @hold, no dma-buf counts as released */
+void qxen_dmabuf_hold(QXen *xen, bool hold);
 
 /* Event channels */
 

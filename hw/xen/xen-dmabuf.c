@@ -1,0 +1,134 @@
+/*
+ * Dma-bufs of granted pages
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "hw/xen/xen-dmabuf.h"
+#include "trace.h"
+
+/*
+ * How long until the question is repeated whether a buffer is released. A
+ * viewer that keeps up lets go within a frame, so the first are soon.
+ */
+#define FIRST_POLL_NS (NANOSECONDS_PER_SECOND / 1000)
+#define LAST_POLL_NS  NANOSECONDS_PER_SECOND
+
+struct XenDmabuf {
+    xengnttab_handle *xgt;
+    int fd;
+    uint64_t offset;
+    void *data;
+    size_t size;
+
+    /* Once freed */
+    QEMUTimer *timer;
+    int64_t delay;
+    XenDmabufReleased *released;
+    void *opaque;
+};
+
+const struct dmabuf_backend_ops *xen_dmabuf_ops;
+
+bool xen_dmabuf_can_export(Error **errp)
+{
+    if (!xen_dmabuf_ops) {
+        error_setg(errp, "there is no Xen here, or QEMU was built without "
+                   "Xen's libraries");
+        return false;
+    }
+    return xen_dmabuf_ops->probe(errp);
+}
+
+XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
+                             uint32_t count, Error **errp)
+{
+    xengnttab_handle *xgt;
+    size_t size = (size_t)count * XEN_PAGE_SIZE;
+    XenDmabuf *buf;
+    uint64_t offset;
+    uint32_t fd;
+    void *data;
+
+    xgt = xen_dmabuf_ops->open();
+    if (!xgt) {
+        error_setg_errno(errp, errno, "cannot open the grant table");
+        return NULL;
+    }
+    if (xen_dmabuf_ops->exp_from_refs(xgt, domid, count, refs, &fd, &offset,
+                                      errp) < 0) {
+        xen_dmabuf_ops->close(xgt);
+        return NULL;
+    }
+    data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
+    if (data == MAP_FAILED) {
+        error_setg_errno(errp, errno, "cannot map a dma-buf of %u granted "
+                         "pages", count);
+        close(fd);
+        xen_dmabuf_ops->close(xgt);
+        return NULL;
+    }
+
+    buf = g_new0(XenDmabuf, 1);
+    buf->xgt = xgt;
+    buf->fd = fd;
+    buf->offset = offset;
+    buf->data = data;
+    buf->size = size;
+    trace_xen_dmabuf_export(domid, fd, count);
+    return buf;
+}
+
+int xen_dmabuf_fd(const XenDmabuf *buf)
+{
+    return buf->fd;
+}
+
+uint64_t xen_dmabuf_offset(const XenDmabuf *buf)
+{
+    return buf->offset;
+}
+
+const void *xen_dmabuf_data(const XenDmabuf *buf)
+{
+    return buf->data;
+}
+
+/*
+ * Whatever the answer is but yes, the guest's pages may still be in use. The
+ * kernel answers at once: waiting is what it does only for a time-out.
+ */
+static void xen_dmabuf_poll(void *opaque)
+{
+    XenDmabuf *buf = opaque;
+
+    if (xen_dmabuf_ops->exp_wait_released(buf->xgt, buf->fd, 0) < 0) {
+        trace_xen_dmabuf_busy(buf->fd, errno);
+        timer_mod(buf->timer,
+                  qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + buf->delay);
+        buf->delay = MIN(2 * buf->delay, LAST_POLL_NS);
+        return;
+    }
+
+    trace_xen_dmabuf_released(buf->fd);
+    xen_dmabuf_ops->close(buf->xgt);
+    timer_free(buf->timer);
+    buf->released(buf->opaque);
+    g_free(buf);
+}
+
+void xen_dmabuf_free(XenDmabuf *buf, XenDmabufReleased *released,
+                     void *opaque)
+{
+    munmap(buf->data, buf->size);
+    close(buf->fd);
+
+    buf->released = released;
+    buf->opaque = opaque;
+    buf->delay = FIRST_POLL_NS;
+    buf->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, xen_dmabuf_poll, buf);
+    xen_dmabuf_poll(buf);
+}

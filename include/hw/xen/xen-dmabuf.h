@@ -1,0 +1,107 @@
+/*
+ * Dma-bufs of granted pages
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A back end can have the pages that a guest granted as a dma-buf, which
+ * displays take as it is.  What does the work is a table of operations, as
+ * for grants themselves (hw/xen/xen_backend_ops.h): libxengnttab's where
+ * there is Xen, the xen-qtest machine's in tests.
+ */
+
+#ifndef HW_XEN_DMABUF_H
+#define HW_XEN_DMABUF_H
+
+#include "hw/xen/xen_backend_ops.h"
+
+/**
+ * struct dmabuf_backend_ops - how a Xen makes dma-bufs of grants
+ * @probe: whether exports are possible here; the error says what they need
+ * @open: a handle on the grant table.  Buffers are known by the number of
+ *        their file descriptor, and by the handle: so each has one of its own
+ * @close: closes it.  Buffers may outlive that
+ * @exp_from_refs: makes a dma-buf of @count references of domain @domid, for
+ *                 reading and writing.  It begins @offset octets into @fd,
+ *                 which is 0 but for xen-qtest.  Returns -1, with an error,
+ *                 if any of the references cannot be had
+ * @exp_wait_released: waits at most @wait_to_ms until nobody uses the buffer
+ *                     of number @fd, which is closed by then, any more, and
+ *                     the grants are unmapped.  Returns 0 when that is so,
+ *                     else -1 and errno, which is ETIMEDOUT when it is not
+ *
+ * The calls are those of libxengnttab's xengnttab_dmabuf_exp_*(), see
+ * docs/specs/gntdev-dmabuf.rst for what is below.
+ */
+struct dmabuf_backend_ops {
+    bool (*probe)(Error **errp);
+    xengnttab_handle *(*open)(void);
+    void (*close)(xengnttab_handle *xgt);
+    int (*exp_from_refs)(xengnttab_handle *xgt, uint32_t domid, uint32_t count,
+                         const uint32_t *refs, uint32_t *fd, uint64_t *offset,
+                         Error **errp);
+    int (*exp_wait_released)(xengnttab_handle *xgt, uint32_t fd,
+                             uint32_t wait_to_ms);
+};
+
+/* NULL without Xen, or with a QEMU that was built without its libraries */
+extern const struct dmabuf_backend_ops *xen_dmabuf_ops;
+
+typedef struct XenDmabuf XenDmabuf;
+
+/**
+ * XenDmabufReleased - a buffer's last user has gone
+ * @opaque: as given to xen_dmabuf_free()
+ *
+ * The guest may have its pages back.
+ */
+typedef void XenDmabufReleased(void *opaque);
+
+/**
+ * xen_dmabuf_can_export - whether granted pages can become dma-bufs here
+ * @errp: set to what is missing
+ *
+ * Some kernels say so and then fail, which only an export can tell.
+ */
+bool xen_dmabuf_can_export(Error **errp);
+
+/**
+ * xen_dmabuf_export - make a dma-buf of granted pages
+ * @domid: who granted them
+ * @refs: the references, in the order of the pages
+ * @count: how many
+ * @errp: set on failure; nothing is held then
+ *
+ * To be called only where xen_dmabuf_can_export().  The CPU can read the
+ * buffer, too: it is a failure if the kernel's dma-bufs cannot be mapped.
+ *
+ * Returns: the buffer, to be given to xen_dmabuf_free(), or NULL.
+ */
+XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
+                             uint32_t count, Error **errp);
+
+/** xen_dmabuf_fd - its file descriptor, which stays the buffer's */
+int xen_dmabuf_fd(const XenDmabuf *buf);
+
+/** xen_dmabuf_offset - where in the descriptor the buffer begins, in octets */
+uint64_t xen_dmabuf_offset(const XenDmabuf *buf);
+
+/** xen_dmabuf_data - the buffer's pages, mapped to be read */
+const void *xen_dmabuf_data(const XenDmabuf *buf);
+
+/**
+ * xen_dmabuf_free - let go of a buffer
+ * @buf: the buffer
+ * @released: called when nobody else uses it either, from the main loop or
+ *            before this function returns
+ * @opaque: passed to @released
+ *
+ * To whom the descriptor was passed, another process even, may use the buffer
+ * for as long as it likes, and until then the guest's pages stay mapped.
+ * This never waits for that: it asks from a timer of the virtual clock, soon
+ * at first and then once a second, for as long as it takes.  Whoever owes
+ * somebody an answer has to have a limit of its own.
+ */
+void xen_dmabuf_free(XenDmabuf *buf, XenDmabufReleased *released,
+                     void *opaque);
+
+#endif /* HW_XEN_DMABUF_H */
