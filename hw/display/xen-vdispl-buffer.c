@@ -6,7 +6,9 @@
 
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
+#include "qemu/main-loop.h"
 #include "qapi/error.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "xen-vdispl-buffer.h"
 #include "trace.h"
@@ -25,13 +27,15 @@ typedef struct XenVDisplDbuf {
     uint32_t stride;
     uint32_t data_ofs;
     unsigned int fbs;
+    bool deferred;              /* the answer to its destruction waits */
     XenVDisplMemory *mem;       /* NULL once destroyed */
     XenVDisplMemory *lingering; /* destroyed, but someone still reads */
 } XenVDisplDbuf;
 
-/* Pages of the guest, mapped for reading. */
+/* Pages of the guest, mapped for reading: a dma-buf or, without, by grants. */
 struct XenVDisplMemory {
     XenVDisplGrants *grants;
+    XenDmabuf *dmabuf;
     void *addr;
     uint32_t *grant_refs;
     uint32_t nr_pages;
@@ -41,11 +45,12 @@ struct XenVDisplMemory {
 
 struct XenVDisplBuffers {
     XenVDisplGrants *grants;
+    XenVDisplPath path;
     uint64_t max_mapped;
     uint32_t max_buffers;
     GHashTable *dbufs;
     GHashTable *fbs;
-    XenVDisplUnmapped *unmapped;
+    const XenVDisplBuffersOps *ops;
     void *opaque;
 };
 
@@ -142,50 +147,94 @@ static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
     return g_steal_pointer(&refs);
 }
 
-static XenVDisplMemory *xen_vdispl_memory_map(XenVDisplGrants *grants,
+static bool xen_vdispl_memory_export(XenVDisplMemory *mem, Error **errp)
+{
+    mem->dmabuf = xen_dmabuf_export(mem->grants->domid, mem->grant_refs,
+                                    mem->nr_pages, errp);
+    if (!mem->dmabuf) {
+        return false;
+    }
+    mem->addr = (void *)xen_dmabuf_data(mem->dmabuf);
+    return true;
+}
+
+static bool xen_vdispl_memory_map(XenVDisplMemory *mem, Error **errp)
+{
+    XenVDisplGrants *grants = mem->grants;
+
+    mem->addr = qemu_xen_gnttab_map_refs(grants->xgt, mem->nr_pages,
+                                         grants->domid, mem->grant_refs,
+                                         PROT_READ);
+    if (!mem->addr) {
+        error_setg_errno(errp, errno, "cannot map %u granted pages",
+                         mem->nr_pages);
+        return false;
+    }
+    return true;
+}
+
+/* By the best path that works; errp says why it is not the best, too. */
+static bool xen_vdispl_memory_get(XenVDisplMemory *mem, XenVDisplPath path,
+                                  Error **errp)
+{
+    switch (path) {
+    case XEN_VDISPL_PATH_AUTO:
+        return xen_vdispl_memory_export(mem, errp) ||
+               xen_vdispl_memory_map(mem, NULL);
+    case XEN_VDISPL_PATH_EXPORTED:
+        return xen_vdispl_memory_export(mem, errp);
+    case XEN_VDISPL_PATH_MAPPED:
+        return xen_vdispl_memory_map(mem, errp);
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static XenVDisplMemory *xen_vdispl_memory_new(XenVDisplBuffers *bufs,
+                                              uint64_t dbuf_cookie,
                                               grant_ref_t directory,
                                               uint32_t nr_pages, Error **errp)
 {
+    XenVDisplGrants *grants = bufs->grants;
     g_autofree uint32_t *refs = NULL;
     XenVDisplMemory *mem;
-    void *addr;
+    Error *err = NULL;
 
     refs = xen_vdispl_read_directory(grants, directory, nr_pages, errp);
     if (!refs) {
         return NULL;
     }
 
-    addr = qemu_xen_gnttab_map_refs(grants->xgt, nr_pages, grants->domid, refs,
-                                    PROT_READ);
-    if (!addr) {
-        error_setg_errno(errp, errno, "cannot map %u granted pages", nr_pages);
-        return NULL;
-    }
-
     mem = g_new0(XenVDisplMemory, 1);
     mem->grants = grants;
-    mem->addr = addr;
-    mem->grant_refs = g_steal_pointer(&refs);
+    mem->grant_refs = refs;
     mem->nr_pages = nr_pages;
     mem->refs = 1;
+    if (!xen_vdispl_memory_get(mem, bufs->path, &err)) {
+        error_propagate(errp, err);
+        g_free(mem);
+        return NULL;
+    }
+    if (err) {
+        bufs->ops->fell_back(bufs->opaque, dbuf_cookie, error_get_pretty(err));
+        error_free(err);
+    }
+
+    g_steal_pointer(&refs);
     grants->mapped += (uint64_t)nr_pages * XEN_PAGE_SIZE;
     grants->refs++;
-    trace_xen_vdispl_map(grants->domid, addr, nr_pages);
+    trace_xen_vdispl_map(grants->domid, mem->addr, nr_pages, !!mem->dmabuf);
     return mem;
 }
 
-static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
+/* Nothing and nobody uses the guest's pages any more. */
+static void xen_vdispl_memory_gone(void *opaque)
 {
+    XenVDisplMemory *mem = opaque;
     XenVDisplGrants *grants = mem->grants;
     XenVDisplDbuf *dbuf = mem->dying;
 
-    if (--mem->refs) {
-        return;
-    }
-
     trace_xen_vdispl_unmap(grants->domid, mem->addr, mem->nr_pages);
-    qemu_xen_gnttab_unmap(grants->xgt, mem->addr, mem->grant_refs,
-                          mem->nr_pages);
     grants->mapped -= (uint64_t)mem->nr_pages * XEN_PAGE_SIZE;
     g_free(mem->grant_refs);
     g_free(mem);
@@ -194,11 +243,30 @@ static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
     if (dbuf) {
         XenVDisplBuffers *bufs = dbuf->bufs;
         uint64_t cookie = dbuf->cookie;
+        bool deferred = dbuf->deferred;
 
         dbuf->lingering = NULL;
         g_hash_table_remove(bufs->dbufs, &cookie);
-        bufs->unmapped(bufs->opaque, cookie);
+        if (deferred) {
+            bufs->ops->unmapped(bufs->opaque, cookie);
+        }
     }
+}
+
+/* QEMU lets go of it; others may hold on to a dma-buf. */
+static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
+{
+    GLOBAL_STATE_CODE();
+    if (--mem->refs) {
+        return;
+    }
+    if (mem->dmabuf) {
+        xen_dmabuf_free(mem->dmabuf, xen_vdispl_memory_gone, mem);
+        return;
+    }
+    qemu_xen_gnttab_unmap(mem->grants->xgt, mem->addr, mem->grant_refs,
+                          mem->nr_pages);
+    xen_vdispl_memory_gone(mem);
 }
 
 XenVDisplFb *xen_vdispl_fb_ref(XenVDisplFb *fb)
@@ -236,9 +304,10 @@ static void xen_vdispl_fb_drop(void *opaque)
     xen_vdispl_fb_unref(opaque);
 }
 
-XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, uint64_t max_mapped,
+XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
+                                         uint64_t max_mapped,
                                          uint32_t max_buffers,
-                                         XenVDisplUnmapped *unmapped,
+                                         const XenVDisplBuffersOps *ops,
                                          void *opaque, Error **errp)
 {
     xengnttab_handle *xgt = qemu_xen_gnttab_open();
@@ -254,9 +323,10 @@ XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, uint64_t max_mapped,
     bufs->grants->xgt = xgt;
     bufs->grants->domid = domid;
     bufs->grants->refs = 1;
+    bufs->path = path;
     bufs->max_mapped = max_mapped;
     bufs->max_buffers = max_buffers;
-    bufs->unmapped = unmapped;
+    bufs->ops = ops;
     bufs->opaque = opaque;
     bufs->dbufs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
                                         xen_vdispl_dbuf_free);
@@ -336,8 +406,8 @@ int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
         return -XEN_ENOMEM;
     }
 
-    mem = xen_vdispl_memory_map(bufs->grants, req->gref_directory, nr_pages,
-                                errp);
+    mem = xen_vdispl_memory_new(bufs, req->dbuf_cookie, req->gref_directory,
+                                nr_pages, errp);
     if (!mem) {
         return -XEN_EINVAL;
     }
@@ -381,15 +451,17 @@ int xen_vdispl_dbuf_destroy(XenVDisplBuffers *bufs, uint64_t dbuf_cookie,
     }
 
     mem = dbuf->mem;
-    if (mem->refs == 1) {
-        g_hash_table_remove(bufs->dbufs, &dbuf_cookie);
-        return 0;
-    }
-
     dbuf->mem = NULL;
     dbuf->lingering = mem;
     mem->dying = dbuf;
     xen_vdispl_memory_unref(mem);
+
+    /* The cookie is free again, unless somebody still reads. */
+    dbuf = g_hash_table_lookup(bufs->dbufs, &dbuf_cookie);
+    if (!dbuf) {
+        return 0;
+    }
+    dbuf->deferred = true;
     return 1;
 }
 
@@ -449,6 +521,11 @@ int xen_vdispl_fb_attach(XenVDisplBuffers *bufs,
     fb->stride = stride;
     fb->format = format;
     fb->data = (uint8_t *)dbuf->mem->addr + dbuf->data_ofs;
+    fb->fd = -1;
+    if (dbuf->mem->dmabuf) {
+        fb->fd = xen_dmabuf_fd(dbuf->mem->dmabuf);
+        fb->fd_offset = xen_dmabuf_offset(dbuf->mem->dmabuf) + dbuf->data_ofs;
+    }
     fb->mem = dbuf->mem;
     fb->refs = 1;
     dbuf->mem->refs++;

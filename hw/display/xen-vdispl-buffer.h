@@ -2,8 +2,8 @@
  * Xen PV display backend: memory
  *
  * Display buffers, framebuffers, their cookies and the guest's grants under
- * them. A buffer is mapped once, when it is created; its memory stays until
- * the last reader lets go of it.
+ * them. A buffer is exported or mapped once, when it is created; its memory
+ * stays until the last reader lets go of it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +16,18 @@
 
 /* What pixman can describe, and well beyond any mode of today. */
 #define XEN_VDISPL_MAX_DIM 16384
+
+/**
+ * XenVDisplPath - how the guest's pages get here
+ * @XEN_VDISPL_PATH_AUTO: by the first of those below that works
+ * @XEN_VDISPL_PATH_EXPORTED: they become a dma-buf, which displays can pass on
+ * @XEN_VDISPL_PATH_MAPPED: they are mapped, which works wherever there is Xen
+ */
+typedef enum XenVDisplPath {
+    XEN_VDISPL_PATH_AUTO,
+    XEN_VDISPL_PATH_EXPORTED,
+    XEN_VDISPL_PATH_MAPPED,
+} XenVDisplPath;
 
 typedef struct XenVDisplBuffers XenVDisplBuffers;
 typedef struct XenVDisplMemory XenVDisplMemory;
@@ -42,6 +54,8 @@ typedef struct XenVDisplFormat {
  * @stride: octets from row to row
  * @format: how to read the pixels
  * @data: the first pixel
+ * @fd: the dma-buf that @data maps, or -1 if there is none
+ * @fd_offset: of the first pixel in @fd, in octets
  *
  * Holds a reference on the memory below @data. Its fields do not change.
  */
@@ -53,40 +67,52 @@ typedef struct XenVDisplFb {
     uint32_t stride;
     const XenVDisplFormat *format;
     const uint8_t *data;
+    int fd;
+    uint64_t fd_offset;
     /* private */
     XenVDisplMemory *mem;
     unsigned int refs;
 } XenVDisplFb;
 
 /**
- * XenVDisplUnmapped - a display buffer's memory has left QEMU
- * @opaque: as given to xen_vdispl_buffers_new()
- * @dbuf_cookie: a display buffer whose destruction had been deferred
+ * struct XenVDisplBuffersOps - what a store of buffers has to say
+ * @unmapped: a display buffer whose destruction had been deferred is gone: the
+ *            guest may have its pages back
+ * @fell_back: a display buffer does not take the path it should, but the next
+ *             one, and why
+ *
+ * Each is given @opaque of xen_vdispl_buffers_new(), and the buffer's cookie.
  */
-typedef void XenVDisplUnmapped(void *opaque, uint64_t dbuf_cookie);
+typedef struct XenVDisplBuffersOps {
+    void (*unmapped)(void *opaque, uint64_t dbuf_cookie);
+    void (*fell_back)(void *opaque, uint64_t dbuf_cookie, const char *why);
+} XenVDisplBuffersOps;
 
 /**
  * xen_vdispl_buffers_new - make an empty store of buffers
  * @domid: the guest that grants them
+ * @path: which way they go; one that is not XEN_VDISPL_PATH_MAPPED needs
+ *        xen_dmabuf_can_export()
  * @max_mapped: how many octets may be mapped at once
  * @max_buffers: how many display buffers, and how many framebuffers, at once
- * @unmapped: called when a deferred destruction is over
- * @opaque: passed to @unmapped
+ * @ops: called when something has happened
+ * @opaque: passed to @ops
  * @errp: set on failure
  *
  * Returns: the store, or NULL when there is no access to the grant table.
  */
-XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, uint64_t max_mapped,
+XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
+                                         uint64_t max_mapped,
                                          uint32_t max_buffers,
-                                         XenVDisplUnmapped *unmapped,
+                                         const XenVDisplBuffersOps *ops,
                                          void *opaque, Error **errp);
 
 /**
  * xen_vdispl_buffers_free - forget all cookies
  * @bufs: the store, or NULL
  *
- * Memory that someone still reads is unmapped when they let go. The callback
- * is not called any more.
+ * Memory that someone still reads is unmapped when they let go. The store's
+ * operations are not called any more.
  */
 void xen_vdispl_buffers_free(XenVDisplBuffers *bufs);
 
@@ -118,8 +144,8 @@ int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
  * @errp: set on failure
  *
  * Returns: 0 when the memory is unmapped, a positive value when someone still
- * reads it (the store's callback follows; the cookie stays taken until then),
- * else -XEN_Exx.
+ * reads it (@unmapped of the store follows; the cookie stays taken until
+ * then), else -XEN_Exx.
  */
 int xen_vdispl_dbuf_destroy(XenVDisplBuffers *bufs, uint64_t dbuf_cookie,
                             Error **errp);

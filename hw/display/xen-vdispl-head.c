@@ -128,6 +128,13 @@ static void xen_vdispl_scanout_released(pixman_image_t *image, void *opaque)
     }
 }
 
+/* Of the visible part's first pixel, from that of the framebuffer. */
+static size_t xen_vdispl_head_offset(const XenVDisplHead *head,
+                                     const XenVDisplFb *fb)
+{
+    return (size_t)head->y * fb->stride + (size_t)head->x * fb->format->cpp;
+}
+
 /*
  * Converts what no display surface can carry, row by row through a line that
  * is aligned as pixman wants it.
@@ -138,8 +145,7 @@ static void xen_vdispl_head_convert(XenVDisplHead *head)
     uint32_t width = head->visible_width;
     size_t row = (size_t)width * fb->format->cpp;
     size_t stride = ROUND_UP(row, sizeof(uint32_t));
-    const uint8_t *data = fb->data + (size_t)head->y * fb->stride +
-        (size_t)head->x * fb->format->cpp;
+    const uint8_t *data = fb->data + xen_vdispl_head_offset(head, fb);
     g_autofree uint32_t *line = g_malloc0(stride);
     pixman_image_t *src = pixman_image_create_bits(fb->format->pixman, width,
                                                    1, line, stride);
@@ -158,8 +164,7 @@ static void xen_vdispl_head_convert(XenVDisplHead *head)
 static pixman_image_t *xen_vdispl_head_wrap(XenVDisplHead *head,
                                             XenVDisplFb *fb)
 {
-    const uint8_t *data = fb->data + (size_t)head->y * fb->stride +
-        (size_t)head->x * fb->format->cpp;
+    const uint8_t *data = fb->data + xen_vdispl_head_offset(head, fb);
     XenVDisplScanout *scanout;
     pixman_image_t *image;
 
@@ -188,6 +193,21 @@ static pixman_image_t *xen_vdispl_head_wrap(XenVDisplHead *head,
     return image;
 }
 
+/*
+ * Lets displays pass on the framebuffer's dma-buf in place of its pixels. They
+ * do so by an offset of 32 bits, and their clients map it as it is.
+ */
+static void xen_vdispl_head_share(XenVDisplHead *head, DisplaySurface *surface)
+{
+    const XenVDisplFb *fb = head->fb;
+    uint64_t offset = fb->fd_offset + xen_vdispl_head_offset(head, fb);
+
+    if (fb->fd >= 0 && offset <= UINT32_MAX &&
+        QEMU_IS_ALIGNED(offset, qemu_real_host_page_size())) {
+        qemu_displaysurface_set_share_handle(surface, fb->fd, offset);
+    }
+}
+
 static void xen_vdispl_head_show_shadow(XenVDisplHead *head)
 {
     DisplaySurface *surface;
@@ -206,7 +226,10 @@ static void xen_vdispl_head_show_shadow(XenVDisplHead *head)
 
 static const char *xen_vdispl_head_path(const XenVDisplHead *head)
 {
-    return head->scanout ? "mapped" : head->shadow ? "converted" : "none";
+    if (head->scanout) {
+        return head->fb->fd >= 0 ? "exported" : "mapped";
+    }
+    return head->shadow ? "converted" : "none";
 }
 
 /*
@@ -218,6 +241,7 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
     XenVDisplScanout *old = g_steal_pointer(&head->scanout);
     XenVDisplFb *old_fb = head->fb;
     bool flipping = head->flip == FLIP_QUEUED;
+    DisplaySurface *surface;
     pixman_image_t *image;
 
     if (flipping) {
@@ -233,9 +257,10 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
         dpy_gfx_replace_surface(head->con, NULL);
     } else if (image) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
-        dpy_gfx_replace_surface(head->con,
-                                qemu_create_displaysurface_pixman(image));
+        surface = qemu_create_displaysurface_pixman(image);
         qemu_pixman_image_unref(image);
+        xen_vdispl_head_share(head, surface);
+        dpy_gfx_replace_surface(head->con, surface);
         dpy_gfx_update_full(head->con);
     } else {
         xen_vdispl_head_show_shadow(head);

@@ -27,6 +27,7 @@
 #include "hw/xen/xen-backend.h"
 #include "hw/xen/xen-bus.h"
 #include "hw/xen/xen-bus-helper.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-vdispl-compat.h"
 #include "monitor/qdev.h"
 #include "system/system.h"
@@ -93,6 +94,7 @@ struct XenVDispl {
     uint32_t refresh_rate;
     uint64_t max_mapped;
     uint32_t max_buffers;
+    XenVDisplPath path;
 
     XenVDisplConnector conn[MAX_CONNECTORS];
     uint32_t nr_connectors;
@@ -108,6 +110,7 @@ struct XenVDispl {
     QEMUTimer *closing_timer;
     uint64_t errors;
     bool warned;
+    char *path_reason;          /* why it was not the best; NULL: it was */
 };
 
 /* ------------------------------------------------------------------ */
@@ -207,6 +210,34 @@ static void xen_vdispl_dbuf_unmapped(void *opaque, uint64_t dbuf_cookie)
         }
     }
 }
+
+/*
+ * Buffers go on a lesser path than they could. It is for the administrator to
+ * do something about it, but a guest can have a part in it: said once.
+ */
+static void xen_vdispl_lesser_path(XenVDispl *vdispl, const char *why)
+{
+    if (!vdispl->path_reason) {
+        info_report(TYPE_XEN_VDISPL " %s: buffers are mapped, not exported: "
+                    "%s", vdispl->xendev.name, why);
+    }
+    g_free(vdispl->path_reason);
+    vdispl->path_reason = g_strdup(why);
+}
+
+static void xen_vdispl_dbuf_fell_back(void *opaque, uint64_t dbuf_cookie,
+                                      const char *why)
+{
+    XenVDispl *vdispl = opaque;
+
+    trace_xen_vdispl_fell_back(vdispl->xendev.name, dbuf_cookie, why);
+    xen_vdispl_lesser_path(vdispl, why);
+}
+
+static const XenVDisplBuffersOps xen_vdispl_buffers_ops = {
+    .unmapped = xen_vdispl_dbuf_unmapped,
+    .fell_back = xen_vdispl_dbuf_fell_back,
+};
 
 /*
  * A viewer reads the buffer for longer than a guest can wait. The guest is
@@ -434,8 +465,10 @@ static bool xen_vdispl_evt_event(void *opaque)
 static bool xen_vdispl_flip_done(void *opaque, uint64_t fb_cookie)
 {
     XenVDisplConnector *conn = opaque;
-    bool sent = xen_vdispl_ring_flip_event(&conn->ring, fb_cookie);
+    bool sent;
 
+    GLOBAL_STATE_CODE();
+    sent = xen_vdispl_ring_flip_event(&conn->ring, fb_cookie);
     trace_xen_vdispl_flip_done(conn->vdispl->xendev.name, conn->index,
                                fb_cookie, sent);
     if (sent) {
@@ -606,10 +639,10 @@ static bool xen_vdispl_connect(XenVDispl *vdispl, Error **errp)
     }
     free(version);
 
-    vdispl->bufs = xen_vdispl_buffers_new(xendev->frontend_id,
+    vdispl->bufs = xen_vdispl_buffers_new(xendev->frontend_id, vdispl->path,
                                           vdispl->max_mapped,
                                           vdispl->max_buffers,
-                                          xen_vdispl_dbuf_unmapped, vdispl,
+                                          &xen_vdispl_buffers_ops, vdispl,
                                           errp);
     if (!vdispl->bufs) {
         return false;
@@ -962,12 +995,35 @@ static bool xen_vdispl_read_connectors(XenVDispl *vdispl, Error **errp)
     return true;
 }
 
+/* A path that is not there is refused now, rather than to each buffer. */
+static bool xen_vdispl_choose_path(XenVDispl *vdispl, Error **errp)
+{
+    Error *err = NULL;
+
+    if (vdispl->path == XEN_VDISPL_PATH_MAPPED ||
+        xen_dmabuf_can_export(&err)) {
+        return true;
+    }
+    if (vdispl->path == XEN_VDISPL_PATH_EXPORTED) {
+        error_propagate_prepend(errp, err, "property 'path': buffers cannot "
+                                "be exported: ");
+        return false;
+    }
+    xen_vdispl_lesser_path(vdispl, error_get_pretty(err));
+    error_free(err);
+    vdispl->path = XEN_VDISPL_PATH_MAPPED;
+    return true;
+}
+
 static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
 {
     ERRP_GUARD();
     XenVDispl *vdispl = XEN_VDISPL(xendev);
     char *be_alloc;
 
+    if (!xen_vdispl_choose_path(vdispl, errp)) {
+        return;
+    }
     if (!vdispl->refresh_rate || vdispl->refresh_rate > 1000) {
         error_setg(errp, "property 'refresh-rate' must be 1 to 1000 Hz, not %u",
                    vdispl->refresh_rate);
@@ -1028,6 +1084,7 @@ static void xen_vdispl_unrealize(XenDevice *xendev)
     vdispl->nr_connectors = 0;
     g_clear_pointer(&vdispl->closing_timer, timer_free);
     g_clear_pointer(&vdispl->broken_bh, qemu_bh_delete);
+    g_clear_pointer(&vdispl->path_reason, g_free);
 }
 
 /* ------------------------------------------------------------------ */
@@ -1082,7 +1139,33 @@ static void xen_vdispl_get_stat(Object *obj, Visitor *v, const char *name,
     visit_type_uint64(v, name, &value, errp);
 }
 
-/* "mapped" and the like, one word a connector. */
+static const char *const xen_vdispl_paths[] = {
+    [XEN_VDISPL_PATH_AUTO] = "auto",
+    [XEN_VDISPL_PATH_EXPORTED] = "exported",
+    [XEN_VDISPL_PATH_MAPPED] = "mapped",
+};
+
+/* What is asked for... */
+static void xen_vdispl_set_path(Object *obj, const char *value, Error **errp)
+{
+    XenVDispl *vdispl = XEN_VDISPL(obj);
+
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "property 'path' can be set only before the device "
+                   "is realized");
+        return;
+    }
+    for (int i = 0; i < ARRAY_SIZE(xen_vdispl_paths); i++) {
+        if (!strcmp(value, xen_vdispl_paths[i])) {
+            vdispl->path = i;
+            return;
+        }
+    }
+    error_setg(errp, "property 'path' is auto, exported or mapped, not '%s'",
+               value);
+}
+
+/* ...and what is in use: "mapped" and the like, one word a connector. */
 static char *xen_vdispl_get_path(Object *obj, Error **errp)
 {
     XenVDispl *vdispl = XEN_VDISPL(obj);
@@ -1095,6 +1178,11 @@ static char *xen_vdispl_get_path(Object *obj, Error **errp)
         g_string_append_printf(path, "%s%s", i ? "," : "", stats.path);
     }
     return g_string_free(path, false);
+}
+
+static char *xen_vdispl_get_path_reason(Object *obj, Error **errp)
+{
+    return g_strdup(XEN_VDISPL(obj)->path_reason ?: "");
 }
 
 /* The page flips of one connector: "connectorN-flips". */
@@ -1167,9 +1255,15 @@ static void xen_vdispl_class_init(ObjectClass *klass,
                                   xen_vdispl_get_connector_flips, NULL, NULL,
                                   GUINT_TO_POINTER(i));
     }
-    object_class_property_add_str(klass, "path", xen_vdispl_get_path, NULL);
+    object_class_property_add_str(klass, "path", xen_vdispl_get_path,
+                                  xen_vdispl_set_path);
     object_class_property_set_description(klass, "path",
-        "How pixels reach the console, one word a connector");
+        "How pixels reach the console, one word a connector; may be set to "
+        "auto, exported or mapped");
+    object_class_property_add_str(klass, "path-reason",
+                                  xen_vdispl_get_path_reason, NULL);
+    object_class_property_set_description(klass, "path-reason",
+        "Why a buffer was not exported, or empty");
 }
 
 static const TypeInfo xen_vdispl_info = {
