@@ -1,0 +1,922 @@
+/*
+ * Tests of the Xen display back end with dma-bufs, without a Xen
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What xen-vdispl-test says of the device is true on this path, too, and is
+ * tested there. Here is what only dma-bufs have: where they cannot be had,
+ * others that hold on to them, and a D-Bus client that is given them.
+ */
+
+#include "qemu/osdep.h"
+#include <gio/gio.h>
+#include <gio/gunixfdlist.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include "libqtest.h"
+#include "libqos/xen-vdispl.h"
+#include "qemu/dbus.h"
+#include "qemu/sockets.h"
+#include "qemu/timer.h"
+#include "qobject/qdict.h"
+#include "standard-headers/drm/drm_fourcc.h"
+#include "ui/dbus-display1.h"
+
+#define REFRESH_NS  (NANOSECONDS_PER_SECOND / 60 + 1)
+#define WIDTH       800
+#define HEIGHT      600
+
+typedef struct Fixture {
+    QTestState *qts;
+    QXen xen;
+    QVDispl d;
+    QXenAlive idle;
+    QXenAlive connected;
+} Fixture;
+
+/* QEMU with a display, and the frontend connected */
+static void start(Fixture *f, const char *path, const char *args)
+{
+    f->qts = qtest_initf("-machine xen-qtest -nodefaults %s -device "
+                         "xen-vdispl,id=vd0,connectors=%dx%d,path=%s", args,
+                         WIDTH, HEIGHT, path);
+    qxen_init(&f->xen, f->qts);
+    qvdispl_init(&f->d, &f->xen, 0);
+    f->idle = qxen_alive_get(&f->xen);
+    qvdispl_connect(&f->d);
+    f->connected = qxen_alive_get(&f->xen);
+}
+
+static void stop(Fixture *f)
+{
+    qvdispl_disconnect(&f->d);
+    qxen_settle(&f->xen);
+    qxen_assert_alive(&f->xen, &f->idle);
+    qvdispl_cleanup(&f->d);
+    qxen_cleanup(&f->xen);
+    qtest_quit(f->qts);
+}
+
+static char *get_string(Fixture *f, const char *id, const char *property)
+{
+    g_autofree char *path = g_strdup_printf("/machine/peripheral/%s", id);
+    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'qom-get', 'arguments': { "
+                           "'path': %s, 'property': %s } }", path, property);
+    char *value = g_strdup(qdict_get_str(rsp, "return"));
+
+    qobject_unref(rsp);
+    return value;
+}
+
+static void assert_path(Fixture *f, const char *expected)
+{
+    g_autofree char *path = get_string(f, "vd0", "path");
+
+    g_assert_cmpstr(path, ==, expected);
+}
+
+/* The reason that is given, which must say @what, or nothing at all */
+static void assert_reason(Fixture *f, const char *id, const char *what)
+{
+    g_autofree char *reason = get_string(f, id, "path-reason");
+
+    if (what) {
+        g_assert_nonnull(strstr(reason, what));
+    } else {
+        g_assert_cmpstr(reason, ==, "");
+    }
+}
+
+static void show(Fixture *f, QVDisplBuffer *buf)
+{
+    qvdispl_buffer_alloc(&f->d, buf, WIDTH, HEIGHT, 32, 0);
+    qvdispl_show(&f->d, 0, buf, DRM_FORMAT_XRGB8888);
+}
+
+static void hide(Fixture *f, QVDisplBuffer *buf)
+{
+    g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
+    qvdispl_unfb(&f->d, buf);
+}
+
+/* All but the destruction itself, which is sent, and its answer not awaited */
+static void hide_and_send_destroy(Fixture *f, QVDisplBuffer *buf)
+{
+    struct xendispl_req req = {
+        .operation = XENDISPL_OP_DBUF_DESTROY,
+        .op.dbuf_destroy.dbuf_cookie = buf->req.dbuf_cookie,
+    };
+
+    g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
+    g_assert_cmpint(qvdispl_fb_detach(&f->d, buf->fb_cookie), ==, 0);
+    qvdispl_send(&f->d, 0, &req);
+    qxen_settle(&f->xen);
+}
+
+static void assert_no_answer(Fixture *f)
+{
+    struct xendispl_resp resp;
+
+    qxen_settle(&f->xen);
+    g_assert(!qxen_ring_get(&f->d.conn[0].req, &resp, sizeof(resp)));
+}
+
+static void assert_answer(Fixture *f, int status)
+{
+    struct xendispl_resp resp;
+
+    qxen_ring_wait(&f->d.conn[0].req, &resp, sizeof(resp));
+    g_assert_cmpint(resp.operation, ==, XENDISPL_OP_DBUF_DESTROY);
+    g_assert_cmpint(resp.status, ==, status);
+}
+
+static void step_ms(Fixture *f, unsigned int ms)
+{
+    qtest_clock_step(f->qts, ms * SCALE_MS);
+    qxen_settle(&f->xen);
+}
+
+static bool flip_event(Fixture *f)
+{
+    struct xendispl_evt evt;
+
+    qxen_settle(&f->xen);
+    return qvdispl_event(&f->d, 0, &evt);
+}
+
+/* Which path */
+
+/* One dma-buf holds the buffer's pages, and nothing else does */
+static void test_path_exported(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    QXenAlive shown;
+
+    start(&f, "auto", "");
+    show(&f, &buf);
+    assert_path(&f, "exported");
+    assert_reason(&f, "vd0", NULL);
+    shown = f.connected;
+    shown.n[XEN_QTEST_GNTTAB_HANDLES] += 1;
+    shown.n[XEN_QTEST_GRANTS_USED] += buf.nr_pages;
+    shown.n[XEN_QTEST_DMABUFS] = 1;
+    shown.n[XEN_QTEST_DMABUF_PAGES] = buf.nr_pages;
+    qxen_assert_alive(&f.xen, &shown);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
+static void test_path_mapped(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "mapped", "");
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", NULL);
+    g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_DMABUFS), ==, 0);
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT), ==, 0);
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/* Each buffer that cannot be exported is mapped, the next one exported again */
+static void test_path_fallback(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "Too many open files");
+    g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_DMABUFS), ==, 0);
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+
+    show(&f, &buf);
+    assert_path(&f, "exported");
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/* Who asks for a path gets it or nothing */
+static void test_path_forced(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "exported", "");
+    qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 0);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), <, 0);
+    qxen_assert_alive(&f.xen, &f.connected);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_DMABUFS), ==, 1);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Another display with @path, which may be refused: the message, or NULL */
+static char *device_add(Fixture *f, const char *path)
+{
+    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'device_add', 'arguments': {"
+                           "'driver': 'xen-vdispl', 'id': 'vd1', "
+                           "'path': %s } }", path);
+    char *message = NULL;
+
+    if (qdict_haskey(rsp, "error")) {
+        message = g_strdup(qdict_get_str(qdict_get_qdict(rsp, "error"),
+                                         "desc"));
+    }
+    qobject_unref(rsp);
+    qxen_settle(&f->xen);
+    return message;
+}
+
+static void device_del(Fixture *f, const char *id)
+{
+    qtest_qmp_device_del_send(f->qts, id);
+    qtest_qmp_eventwait(f->qts, "DEVICE_DELETED");
+    qxen_settle(&f->xen);
+}
+
+static void test_path_missing(void)
+{
+    Fixture f;
+    g_autofree char *unknown = NULL;
+    g_autofree char *missing = NULL;
+
+    start(&f, "auto", "");
+    unknown = device_add(&f, "teleported");
+    g_assert_cmpstr(unknown, ==, "property 'path' is auto, exported or mapped, "
+                    "not 'teleported'");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE, 1, ENOTTY);
+    missing = device_add(&f, "exported");
+    g_assert_cmpstr(missing, ==, "property 'path': buffers cannot be exported: "
+                    "this Xen exports nothing today: Inappropriate ioctl for "
+                    "device");
+
+    /* Who leaves it to the device gets a display, and learns what it misses */
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE, 1, ENOTTY);
+    g_assert_null(device_add(&f, "auto"));
+    assert_reason(&f, "vd1", "this Xen exports nothing today");
+    device_del(&f, "vd1");
+    stop(&f);
+}
+
+/* Attack: grants that cannot be written, so cannot be exported */
+static void test_path_readonly_grants(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 0);
+    qxen_grant_set(&f.xen, buf.refs[7], buf.addr / XEN_PAGE_SIZE + 7,
+                   XEN_QTEST_GRANT_ACCESS | XEN_QTEST_GRANT_READONLY);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    assert_path(&f, "mapped");
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/* Faults */
+
+/* Whatever fails while a buffer is made, nothing of it stays */
+static void test_faults_create(gconstpointer path)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    unsigned int nth, refused = 0;
+    bool struck;
+
+    start(&f, path, "");
+    qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 0);
+    for (nth = 1, struck = true; struck; nth++) {
+        int status;
+
+        qxen_fault(&f.xen, XEN_QTEST_CALL_ANY, nth, ENOMEM);
+        status = qvdispl_dbuf_create(&f.d, &buf);
+        struck = !qxen_fault_pending(&f.xen, XEN_QTEST_CALL_ANY);
+        qxen_fault(&f.xen, XEN_QTEST_CALL_ANY, 0, 0);
+        if (status) {
+            refused++;
+        } else {
+            g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie),
+                            ==, 0);
+        }
+        step_ms(&f, 10);
+        qxen_assert_alive(&f.xen, &f.connected);
+    }
+    /* The map of the directory; and, if it has to be, the export's two calls */
+    g_assert_cmpuint(refused, ==, strcmp(path, "auto") ? 3 : 1);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* An odd answer to the question whether a buffer is released means no */
+static void test_faults_wait(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    show(&f, &buf);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_WAIT, 1, EIO);
+    hide_and_send_destroy(&f, &buf);
+    assert_no_answer(&f);
+    step_ms(&f, 2);
+    assert_answer(&f, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* Release */
+
+/* The guest has its answer when the last user of the dma-buf has gone */
+static void test_release_late(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    show(&f, &buf);
+    qxen_dmabuf_hold(&f.xen, true);
+    hide_and_send_destroy(&f, &buf);
+    step_ms(&f, 2000);
+    assert_no_answer(&f);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+
+    /* By now it is asked once a second, at least */
+    qxen_dmabuf_hold(&f.xen, false);
+    step_ms(&f, 450);
+    step_ms(&f, 450);
+    assert_answer(&f, 0);
+    qxen_assert_alive(&f.xen, &f.connected);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* It may never come: the guest is told in time, and keeps the pages */
+static void test_release_never(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    unsigned int waits;
+
+    start(&f, "auto", "");
+    show(&f, &buf);
+    qxen_dmabuf_hold(&f.xen, true);
+    hide_and_send_destroy(&f, &buf);
+    step_ms(&f, 2499);
+    assert_no_answer(&f);
+    step_ms(&f, 2);
+    assert_answer(&f, -XEN_EBUSY);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, -XEN_EEXIST);
+
+    /* Asking on costs next to nothing */
+    waits = qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_WAIT);
+    for (int i = 0; i < 600; i++) {
+        qtest_clock_step(f.qts, NANOSECONDS_PER_SECOND / 10);
+    }
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_WAIT) - waits,
+                     <=, 60);
+
+    qxen_dmabuf_hold(&f.xen, false);
+    step_ms(&f, 1000);
+    qxen_assert_alive(&f.xen, &f.connected);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* The guest goes, and comes again, while its last buffer is still in use */
+static void test_release_after_disconnect(void)
+{
+    Fixture f;
+    QVDisplBuffer old, buf;
+
+    start(&f, "auto", "");
+    show(&f, &old);
+    qxen_dmabuf_hold(&f.xen, true);
+    qvdispl_disconnect(&f.d);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &old), ==, old.nr_pages);
+
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    show(&f, &buf);
+    qxen_dmabuf_hold(&f.xen, false);
+    step_ms(&f, 1000);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &old), ==, 0);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    qvdispl_buffer_free(&f.d, &old);
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/* The device goes first */
+static void test_release_after_unplug(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    QXenAlive none;
+
+    start(&f, "auto", "");
+    show(&f, &buf);
+    qxen_dmabuf_hold(&f.xen, true);
+    qvdispl_disconnect(&f.d);
+    device_del(&f, "vd0");
+    qxen_dmabuf_hold(&f.xen, false);
+    step_ms(&f, 1000);
+    none = qxen_alive_get(&f.xen);
+    g_assert_cmpuint(none.n[XEN_QTEST_DMABUFS], ==, 0);
+    g_assert_cmpuint(none.n[XEN_QTEST_GRANTS_USED], ==, 0);
+    qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_cleanup(&f.d);
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+/* D-Bus */
+
+#define X8R8G8B8    0x20020888  /* as pixman says it */
+
+/*
+ * A client of -display dbus, in a thread of its own: QEMU waits for it while
+ * the test waits for QEMU.
+ */
+typedef struct Client {
+    GDBusConnection *conn;      /* to QEMU */
+    bool wants_map;
+    int fd;                     /* where QEMU calls, until the thread has it */
+    GThread *thread;
+    GMainContext *context;
+    GMainLoop *loop;
+
+    /* What QEMU has called, under the lock */
+    GMutex lock;
+    GCond called;
+    unsigned int maps, copies;
+    int map_fd;                 /* of the last map */
+    uint32_t offset, width, height, stride;
+} Client;
+
+static gboolean client_scanout_map(QemuDBusDisplay1ListenerUnixMap *object,
+                                   GDBusMethodInvocation *invocation,
+                                   GUnixFDList *fds, GVariant *handle,
+                                   guint offset, guint width, guint height,
+                                   guint stride, guint format, Client *c)
+{
+    int fd = g_unix_fd_list_get(fds, g_variant_get_handle(handle), NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmphex(format, ==, X8R8G8B8);
+    g_mutex_lock(&c->lock);
+    if (c->map_fd >= 0) {
+        close(c->map_fd);
+    }
+    c->map_fd = fd;
+    c->offset = offset;
+    c->width = width;
+    c->height = height;
+    c->stride = stride;
+    c->maps++;
+    g_cond_signal(&c->called);
+    g_mutex_unlock(&c->lock);
+    qemu_dbus_display1_listener_unix_map_complete_scanout_map(object,
+                                                              invocation,
+                                                              NULL);
+    return DBUS_METHOD_INVOCATION_HANDLED;
+}
+
+static gboolean client_scanout(QemuDBusDisplay1Listener *object,
+                               GDBusMethodInvocation *invocation,
+                               guint width, guint height, guint stride,
+                               guint format, GVariant *data, Client *c)
+{
+    g_assert_cmpuint(g_variant_get_size(data), ==, stride * height);
+    g_mutex_lock(&c->lock);
+    c->copies++;
+    g_cond_signal(&c->called);
+    g_mutex_unlock(&c->lock);
+    qemu_dbus_display1_listener_complete_scanout(object, invocation);
+    return DBUS_METHOD_INVOCATION_HANDLED;
+}
+
+static GDBusConnection *dbus_connect(int fd)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(GSocket) socket = g_socket_new_from_fd(fd, &err);
+    g_autoptr(GSocketConnection) stream = NULL;
+    GDBusConnection *conn;
+
+    g_assert_no_error(err);
+    stream = g_socket_connection_factory_create_connection(socket);
+    conn = g_dbus_connection_new_sync(
+        G_IO_STREAM(stream), NULL,
+        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+        G_DBUS_CONNECTION_FLAGS_DELAY_MESSAGE_PROCESSING, NULL, NULL, &err);
+    g_assert_no_error(err);
+    return conn;
+}
+
+static gpointer client_run(gpointer opaque)
+{
+    static const char *const map_interface[] = {
+        "org.qemu.Display1.Listener.Unix.Map", NULL
+    };
+    Client *c = opaque;
+    g_autoptr(GDBusObjectManagerServer) server = NULL;
+    g_autoptr(GDBusObjectSkeleton) object = NULL;
+    QemuDBusDisplay1Listener *listener =
+        qemu_dbus_display1_listener_skeleton_new();
+    QemuDBusDisplay1ListenerUnixMap *map =
+        qemu_dbus_display1_listener_unix_map_skeleton_new();
+    g_autoptr(GDBusConnection) conn = NULL;
+
+    g_main_context_push_thread_default(c->context);
+    conn = dbus_connect(c->fd);
+    server = g_dbus_object_manager_server_new(DBUS_DISPLAY1_ROOT);
+    object = g_dbus_object_skeleton_new(DBUS_DISPLAY1_ROOT "/Listener");
+    g_signal_connect(listener, "handle-scanout", G_CALLBACK(client_scanout), c);
+    g_signal_connect(map, "handle-scanout-map", G_CALLBACK(client_scanout_map),
+                     c);
+    g_dbus_object_skeleton_add_interface(object,
+                                         G_DBUS_INTERFACE_SKELETON(listener));
+    if (c->wants_map) {
+        g_dbus_object_skeleton_add_interface(object,
+                                             G_DBUS_INTERFACE_SKELETON(map));
+        qemu_dbus_display1_listener_set_interfaces(listener, map_interface);
+    }
+    g_dbus_object_manager_server_export(server, object);
+    g_dbus_object_manager_server_set_connection(server, conn);
+    g_dbus_connection_start_message_processing(conn);
+
+    g_main_loop_run(c->loop);
+
+    g_dbus_object_manager_server_set_connection(server, NULL);
+    g_dbus_connection_close_sync(conn, NULL, NULL);
+    g_object_unref(listener);
+    g_object_unref(map);
+    g_main_context_pop_thread_default(c->context);
+    return NULL;
+}
+
+/* QEMU's end of the pair is @qemu_fd, the client's @client_fd */
+static void client_start(Client *c, Fixture *f, bool wants_map, int client_fd,
+                         int qemu_fd)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+    QemuDBusDisplay1Console *console;
+    g_autoptr(GError) err = NULL;
+    int pair[2];
+
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    qtest_qmp_add_client(f->qts, "@dbus-display", pair[1]);
+    *c = (Client) { .wants_map = wants_map, .fd = client_fd, .map_fd = -1 };
+    c->conn = dbus_connect(pair[0]);
+    g_dbus_connection_start_message_processing(c->conn);
+
+    g_mutex_init(&c->lock);
+    g_cond_init(&c->called);
+    c->context = g_main_context_new();
+    c->loop = g_main_loop_new(c->context, false);
+    c->thread = g_thread_new("client", client_run, c);
+
+    console = qemu_dbus_display1_console_proxy_new_sync(
+        c->conn, G_DBUS_PROXY_FLAGS_NONE, NULL,
+        DBUS_DISPLAY1_ROOT "/Console_0", NULL, &err);
+    g_assert_no_error(err);
+    g_unix_fd_list_append(fds, qemu_fd, &err);
+    g_assert_no_error(err);
+    close(qemu_fd);
+    qemu_dbus_display1_console_call_register_listener_sync(
+        console, g_variant_new_handle(0), G_DBUS_CALL_FLAGS_NONE, -1, fds,
+        NULL, NULL, &err);
+    g_assert_no_error(err);
+    g_object_unref(console);
+}
+
+/* Until QEMU has called as often as that */
+static void client_wait(Client *c, unsigned int maps, unsigned int copies)
+{
+    gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
+
+    g_mutex_lock(&c->lock);
+    while (c->maps < maps || c->copies < copies) {
+        if (!g_cond_wait_until(&c->called, &c->lock, end)) {
+            g_error("a client was given %u maps and %u copies, not %u and %u",
+                    c->maps, c->copies, maps, copies);
+        }
+    }
+    g_mutex_unlock(&c->lock);
+}
+
+static void client_let_go(Client *c)
+{
+    close(c->map_fd);
+    c->map_fd = -1;
+}
+
+static void client_stop(Client *c)
+{
+    g_main_loop_quit(c->loop);
+    g_thread_join(c->thread);
+    if (c->map_fd >= 0) {
+        client_let_go(c);
+    }
+    g_dbus_connection_close_sync(c->conn, NULL, NULL);
+    g_clear_object(&c->conn);
+    g_main_loop_unref(c->loop);
+    g_main_context_unref(c->context);
+    g_mutex_clear(&c->lock);
+    g_cond_clear(&c->called);
+}
+
+static void client_start_with_map(Client *c, Fixture *f)
+{
+    int pair[2];
+
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    client_start(c, f, true, pair[0], pair[1]);
+}
+
+/* What the client has is the guest's own memory: what @buf's pages are in */
+static void assert_is_guest_memory(Fixture *f, Client *c, QVDisplBuffer *buf)
+{
+    static const char words[] = "drawn by the guest";
+    size_t size = (size_t)c->stride * c->height;
+    int ram_fd = qxen_ram_fd(&f->xen);
+    struct stat ram, seen;
+    uint8_t *pixels;
+
+    g_assert_cmpuint(c->width, ==, WIDTH);
+    g_assert_cmpuint(c->height, ==, HEIGHT);
+    g_assert_cmpuint(c->stride, ==, buf->stride);
+    if (access("/dev/udmabuf", R_OK | W_OK) < 0) {
+        g_assert_cmpint(fstat(ram_fd, &ram), ==, 0);
+        g_assert_cmpint(fstat(c->map_fd, &seen), ==, 0);
+        g_assert_cmpuint(seen.st_dev, ==, ram.st_dev);
+        g_assert_cmpuint(seen.st_ino, ==, ram.st_ino);
+        g_assert_cmphex(c->offset, ==, buf->addr);
+    }
+    close(ram_fd);
+
+    /* Nothing tells QEMU that the guest draws now, so nothing can copy it */
+    pixels = mmap(NULL, size, PROT_READ, MAP_SHARED, c->map_fd, c->offset);
+    g_assert(pixels != MAP_FAILED);
+    qtest_memwrite(f->qts, buf->addr, words, sizeof(words));
+    qtest_memwrite(f->qts, buf->addr + size - sizeof(words), words,
+                   sizeof(words));
+    g_assert_cmpmem(pixels, sizeof(words), words, sizeof(words));
+    g_assert_cmpmem(pixels + size - sizeof(words), sizeof(words), words,
+                    sizeof(words));
+    g_assert_cmpint(munmap(pixels, size), ==, 0);
+}
+
+/* The client is given each framebuffer itself, and the flip waits for that */
+static void test_dbus_map(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf[2];
+
+    start(&f, "auto", "-display dbus,p2p=yes");
+    show(&f, &buf[0]);
+    client_start_with_map(&c, &f);
+    client_wait(&c, 1, 0);
+    assert_is_guest_memory(&f, &c, &buf[0]);
+
+    qvdispl_buffer_alloc(&f.d, &buf[1], WIDTH, HEIGHT, 32, 0);
+    qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
+    g_assert(!flip_event(&f));
+    g_assert_cmpuint(c.maps, ==, 1);
+    qtest_clock_step(f.qts, REFRESH_NS);
+    /* QEMU has had the client's answer when it goes on */
+    g_assert(flip_event(&f));
+    g_assert_cmpuint(c.maps, ==, 2);
+    assert_is_guest_memory(&f, &c, &buf[1]);
+    assert_path(&f, "exported");
+
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    client_let_go(&c);
+    qvdispl_unfb(&f.d, &buf[0]);
+    qvdispl_unfb(&f.d, &buf[1]);
+    client_stop(&c);
+    stop(&f);
+}
+
+/* The client of a part that does not begin with a page gets a copy */
+static void test_dbus_unaligned(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "-display dbus,p2p=yes");
+    qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 64);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    client_start_with_map(&c, &f);
+    client_wait(&c, 0, 1);
+    g_assert_cmpuint(c.maps, ==, 0);
+    client_stop(&c);
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/*
+ * A client that still has the buffer: the guest has its pages back, and the
+ * answer that says so, when it lets go. Nobody tells QEMU.
+ */
+static void test_dbus_holds(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf;
+    void *pixels;
+
+    start(&f, "auto", "-display dbus,p2p=yes");
+    show(&f, &buf);
+    client_start_with_map(&c, &f);
+    client_wait(&c, 1, 0);
+    pixels = mmap(NULL, XEN_PAGE_SIZE, PROT_READ, MAP_SHARED, c.map_fd,
+                  c.offset);
+    g_assert(pixels != MAP_FAILED);
+
+    hide_and_send_destroy(&f, &buf);
+    step_ms(&f, 100);
+    assert_no_answer(&f);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    client_let_go(&c);
+    step_ms(&f, 200);
+    assert_no_answer(&f);
+    g_assert_cmpint(munmap(pixels, XEN_PAGE_SIZE), ==, 0);
+    step_ms(&f, 1000);
+    assert_answer(&f, 0);
+    qxen_assert_alive(&f.xen, &f.connected);
+
+    qvdispl_buffer_free(&f.d, &buf);
+    client_stop(&c);
+    stop(&f);
+}
+
+/* A wire between QEMU and the client that can be blocked */
+typedef struct Wire {
+    int end[2];
+    int stop[2];                /* closing one end stops it */
+    int blocked;
+    GThread *thread;
+} Wire;
+
+static gpointer wire_run(gpointer opaque)
+{
+    Wire *w = opaque;
+    g_autofree char *data = g_malloc(65536);
+
+    for (;;) {
+        struct pollfd fds[3] = {
+            { .fd = w->end[0], .events = POLLIN },
+            { .fd = w->end[1], .events = POLLIN },
+            { .fd = w->stop[0], .events = POLLIN },
+        };
+        bool blocked = g_atomic_int_get(&w->blocked);
+
+        poll(blocked ? &fds[2] : fds, blocked ? 1 : 3, 1);
+        if (fds[2].revents) {
+            return NULL;
+        }
+        for (int i = 0; i < 2 && !blocked; i++) {
+            ssize_t n = fds[i].revents ? read(w->end[i], data, 65536) : 0;
+
+            for (ssize_t done = 0, sent; done < n; done += sent) {
+                sent = write(w->end[!i], data + done, n - done);
+                if (sent < 0) {
+                    return NULL;
+                }
+            }
+        }
+    }
+}
+
+/* Blocks the wire; what is on it fills it up after wire_await_full() */
+static void wire_block(Wire *w)
+{
+    g_atomic_int_set(&w->blocked, true);
+    /* A poll that was under way is over, and nothing is read any more */
+    g_usleep(5000);
+}
+
+/* More is to come than the sockets hold: who sends it is in the midst of it */
+static void wire_await_full(Wire *w)
+{
+    gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
+    int pending = 0;
+
+    while (pending < 65536) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_assert_cmpint(ioctl(w->end[0], FIONREAD, &pending), ==, 0);
+    }
+}
+
+static void wire_stop(Wire *w)
+{
+    close(w->stop[1]);
+    g_thread_join(w->thread);
+    close(w->stop[0]);
+    close(w->end[0]);
+    close(w->end[1]);
+}
+
+/*
+ * The last who lets go of a framebuffer is a thread of GDBus, when a frame is
+ * on its way to a client that is slow: the device has to take that to the main
+ * loop. So the wire is blocked while a frame is on it, and that frame is not
+ * the console's any more when it goes on.
+ */
+static void test_dbus_copy_released_in_thread(gconstpointer path)
+{
+    Fixture f;
+    Client c;
+    Wire w = { };
+    QVDisplBuffer buf[2];
+    int qemu_pair[2], client_pair[2];
+
+    start(&f, path, "-display dbus,p2p=yes");
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, qemu_pair), ==, 0);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, client_pair), ==,
+                    0);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, w.stop), ==, 0);
+    w.end[0] = qemu_pair[0];
+    w.end[1] = client_pair[0];
+    w.thread = g_thread_new("wire", wire_run, &w);
+    client_start(&c, &f, false, client_pair[1], qemu_pair[1]);
+    client_wait(&c, 0, 1);
+
+    for (int i = 0; i < 2; i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[i], WIDTH, HEIGHT, 32, 0);
+        qvdispl_fb(&f.d, &buf[i], DRM_FORMAT_XRGB8888);
+    }
+    for (int i = 0; i < 10; i++) {
+        unsigned int copies = c.copies;
+
+        wire_block(&w);
+        g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf[0].fb_cookie, 0, 0,
+                                           WIDTH, HEIGHT, 32), ==, 0);
+        wire_await_full(&w);
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
+        qtest_clock_step(f.qts, REFRESH_NS);
+        g_assert(!flip_event(&f));
+
+        g_atomic_int_set(&w.blocked, false);
+        client_wait(&c, 0, copies + 2);
+        g_assert(flip_event(&f));
+    }
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    client_stop(&c);
+    wire_stop(&w);
+    qvdispl_unfb(&f.d, &buf[0]);
+    qvdispl_unfb(&f.d, &buf[1]);
+    stop(&f);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("xen/vdispl/dmabuf/path/exported", test_path_exported);
+    qtest_add_func("xen/vdispl/dmabuf/path/mapped", test_path_mapped);
+    qtest_add_func("xen/vdispl/dmabuf/path/fallback", test_path_fallback);
+    qtest_add_func("xen/vdispl/dmabuf/path/forced", test_path_forced);
+    qtest_add_func("xen/vdispl/dmabuf/path/missing", test_path_missing);
+    qtest_add_func("xen/vdispl/dmabuf/path/readonly-grants",
+                   test_path_readonly_grants);
+    qtest_add_data_func("xen/vdispl/dmabuf/faults/create-auto", "auto",
+                        test_faults_create);
+    qtest_add_data_func("xen/vdispl/dmabuf/faults/create-exported", "exported",
+                        test_faults_create);
+    qtest_add_func("xen/vdispl/dmabuf/faults/wait", test_faults_wait);
+    qtest_add_func("xen/vdispl/dmabuf/release/late", test_release_late);
+    qtest_add_func("xen/vdispl/dmabuf/release/never", test_release_never);
+    qtest_add_func("xen/vdispl/dmabuf/release/after-disconnect",
+                   test_release_after_disconnect);
+    qtest_add_func("xen/vdispl/dmabuf/release/after-unplug",
+                   test_release_after_unplug);
+    qtest_add_func("xen/vdispl/dmabuf/dbus/map", test_dbus_map);
+    qtest_add_func("xen/vdispl/dmabuf/dbus/unaligned", test_dbus_unaligned);
+    qtest_add_func("xen/vdispl/dmabuf/dbus/holds", test_dbus_holds);
+    qtest_add_data_func("xen/vdispl/dmabuf/dbus/copy-mapped", "mapped",
+                        test_dbus_copy_released_in_thread);
+    qtest_add_data_func("xen/vdispl/dmabuf/dbus/copy-exported", "exported",
+                        test_dbus_copy_released_in_thread);
+    return g_test_run();
+}
