@@ -398,6 +398,19 @@ void nested_do(NestedAgent *agent, const char *fmt, ...)
     va_end(ap);
 }
 
+void nested_wait(NestedAgent *agent, const char *fmt, ...)
+{
+    g_autofree char *condition = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    condition = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    nested_do(agent, "end=$(($(date +%%s) + %d)); until %s; do "
+              "[ $(date +%%s) -lt $end ] || exit 1; sleep 0.1; done",
+              NESTED_PATIENCE, condition);
+}
+
 void nested_guest_disconnect(NestedGuest *g)
 {
     if (g->agent.fd >= 0) {
@@ -417,11 +430,11 @@ void nested_guest_connect_qmp(NestedGuest *g)
     qobject_unref(receive_return(g->qmp_fd));
 }
 
-void nested_guest_connect(NestedGuest *g, unsigned int boots)
+void nested_guest_connect(NestedGuest *g)
 {
     g_autofree char *log = g_strdup_printf("guest-%s.log", g->name);
 
-    wait_for_line(g->machine, log, "guest: ready", boots);
+    wait_for_line(g->machine, log, "guest: ready", ++g->boots);
     g->agent.fd = join(g->machine, g->name, "agent");
     agent_sync(&g->agent);
     nested_guest_connect_qmp(g);
@@ -468,7 +481,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
     g_assert_true(g_file_set_contents(path, config, -1, NULL));
     nested_limit("creating a guest", GUEST_SECONDS);
     nested_do(&m->dom0, "xl create /share/%s.cfg", name);
-    nested_guest_connect(g, 1);
+    nested_guest_connect(g);
     nested_limit("nothing", 0);
     return g;
 }
@@ -575,11 +588,8 @@ NestedPicture *nested_screendump(NestedGuest *g, unsigned int head)
 
 void nested_load_frontend(NestedGuest *g)
 {
-    nested_do(&g->agent,
-              "modprobe drm_xen_front; n=0; "
-              "until [ -e " NESTED_CARD " ]; do n=$((n + 1)); "
-              "[ $n -lt 300 ] || { echo no " NESTED_CARD " in 30 s; exit 1; }; "
-              "sleep 0.1; done");
+    nested_do(&g->agent, "modprobe drm_xen_front");
+    nested_wait(&g->agent, "[ -e " NESTED_CARD " ]");
 }
 
 void nested_find_connectors(NestedGuest *g, int *ids)
@@ -759,9 +769,9 @@ NestedPicture *nested_picture_solid(unsigned int width, unsigned int height,
     return picture;
 }
 
-/* NULL when the pictures are alike, else how they differ */
-static char *difference(const NestedPicture *seen,
-                        const NestedPicture *expected, unsigned int tolerance)
+char *nested_picture_difference(const NestedPicture *seen,
+                                const NestedPicture *expected,
+                                unsigned int tolerance)
 {
     if (!seen) {
         return g_strdup("there is no picture");
@@ -786,13 +796,14 @@ static char *difference(const NestedPicture *seen,
 }
 
 void nested_expect(NestedGuest *g, unsigned int head, NestedPicture *expected,
-                   unsigned int tolerance, unsigned int seconds)
+                   unsigned int tolerance)
 {
-    gint64 end = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
+    gint64 end = g_get_monotonic_time() + NESTED_PATIENCE * G_USEC_PER_SEC;
 
     for (;;) {
         g_autoptr(NestedPicture) seen = nested_screendump(g, head);
-        g_autofree char *how = difference(seen, expected, tolerance);
+        g_autofree char *how = nested_picture_difference(seen, expected,
+                                                         tolerance);
 
         if (!how) {
             break;

@@ -13,6 +13,12 @@
 #define NESTED_CARD "/dev/dri/card0"
 #define NESTED_MODETEST "modetest -M xendrm-du"
 
+/*
+ * Seconds to wait for what is expected to happen at once: two emulated levels
+ * on a busy machine are slow
+ */
+#define NESTED_PATIENCE 90
+
 /**
  * NestedAgent - a QEMU guest agent, in dom0 or in a guest
  * @name: for messages
@@ -45,12 +51,14 @@ typedef struct NestedMachine {
  * @name: as xl knows it
  * @agent: its agent
  * @qmp_fd: a QMP connection to its device model, or -1
+ * @boots: how often it has come up
  */
 typedef struct NestedGuest {
     NestedMachine *machine;
     char *name;
     NestedAgent agent;
     int qmp_fd;
+    unsigned int boots;
 } NestedGuest;
 
 /**
@@ -130,6 +138,15 @@ char *nested_run(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void nested_do(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /**
+ * nested_wait - wait until a shell command succeeds
+ * @agent: where
+ * @fmt: the command
+ *
+ * When it does not within NESTED_PATIENCE, the test fails with what it said.
+ */
+void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
+
+/**
  * nested_guest_create - create a guest and wait for its agent
  * @machine: where
  * @name: its name
@@ -150,9 +167,8 @@ void nested_guest_disconnect(NestedGuest *guest);
 /**
  * nested_guest_connect - connect to a guest that boots or reboots
  * @guest: the guest
- * @boots: how often it has to have come up, this time included
  */
-void nested_guest_connect(NestedGuest *guest, unsigned int boots);
+void nested_guest_connect(NestedGuest *guest);
 
 /**
  * nested_guest_connect_qmp - connect to a guest's device model
@@ -285,19 +301,30 @@ NestedPicture *nested_picture_solid(unsigned int width, unsigned int height,
                                     uint32_t rgb);
 
 /**
+ * nested_picture_difference - compare two pictures
+ * @seen: a picture, or NULL when there is none
+ * @expected: what it should be
+ * @tolerance: by how much a colour value may differ
+ *
+ * Returns: how they differ, by size or in the first such pixel; NULL when they
+ * do not
+ */
+char *nested_picture_difference(const NestedPicture *seen,
+                                const NestedPicture *expected,
+                                unsigned int tolerance);
+
+/**
  * nested_expect - wait until a connector shows a picture
  * @guest: the guest
  * @head: the connector's index
  * @expected: the picture, which is freed
  * @tolerance: by how much a colour value may differ
- * @seconds: how long to wait
  *
- * When it does not, both pictures are written to the machine's directory, and
- * the test fails with the first pixel that differs.
+ * When it does not within NESTED_PATIENCE, both pictures are written to the
+ * machine's directory, and the test fails with the first pixel that differs.
  */
 void nested_expect(NestedGuest *guest, unsigned int head,
-                   NestedPicture *expected, unsigned int tolerance,
-                   unsigned int seconds);
+                   NestedPicture *expected, unsigned int tolerance);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(NestedPicture, nested_picture_free)
 

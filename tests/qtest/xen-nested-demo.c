@@ -93,11 +93,10 @@ static void show_pattern(NestedGuest *guest, const char *type)
                     ids[1], screens[1].width, screens[1].height);
     nested_expect(guest, 0,
                   nested_picture_crop(whole, 0, screens[0].width,
-                                      screens[0].height), 0, 60);
+                                      screens[0].height), 0);
     nested_expect(guest, 1,
                   nested_picture_crop(whole, screens[0].width,
-                                      screens[1].width, screens[1].height),
-                  0, 60);
+                                      screens[1].width, screens[1].height), 0);
     keep(guest, what);
     nested_client_stop(guest);
 }

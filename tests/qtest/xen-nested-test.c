@@ -11,6 +11,7 @@
 
 #include "qemu/osdep.h"
 #include "nested.h"
+#include "nested-viewer.h"
 
 #define W0 1024
 #define H0 768
@@ -39,7 +40,7 @@ static void need_guest(void)
     if (!guest) {
         guest = nested_guest_create(machine, guest_type, guest_type,
                                     CONNECTORS);
-        nested_limit("loading the frontend", 60);
+        nested_limit("loading the frontend", 180);
         nested_load_frontend(guest);
         nested_find_connectors(guest, connector_id);
         g_free(baseline);
@@ -126,21 +127,20 @@ static void show_both(void)
                    W0, H0, connector_id[1], W1, H1);
 }
 
-static void expect_both(unsigned int seconds)
+static void expect_both(void)
 {
     g_autoptr(NestedPicture) whole = nested_picture_smpte(W0 + W1, H0, "XR24");
 
-    nested_expect(guest, 0, nested_picture_crop(whole, 0, W0, H0), 0, seconds);
-    nested_expect(guest, 1, nested_picture_crop(whole, W0, W1, H1), 0,
-                  seconds);
+    nested_expect(guest, 0, nested_picture_crop(whole, 0, W0, H0), 0);
+    nested_expect(guest, 1, nested_picture_crop(whole, W0, W1, H1), 0);
 }
 
 static void test_first_light(void)
 {
     need_guest();
-    nested_limit("first light", 90);
+    nested_limit("first light", 300);
     show_both();
-    expect_both(30);
+    expect_both();
     nested_client_stop(guest);
     check_clean();
 }
@@ -152,7 +152,7 @@ static void test_formats(void)
     };
 
     need_guest();
-    nested_limit("formats", 180);
+    nested_limit("formats", 600);
     for (int i = 0; i < G_N_ELEMENTS(formats); i++) {
         bool yuv = !strcmp(formats[i], "YUYV");
 
@@ -160,7 +160,7 @@ static void test_formats(void)
         nested_modetest(guest, "-s %d:%dx%d@%s", connector_id[1],
                         W1, H1, formats[i]);
         nested_expect(guest, 1, nested_picture_smpte(W1, H1, formats[i]),
-                      yuv ? 3 : 0, 30);
+                      yuv ? 3 : 0);
         nested_client_stop(guest);
     }
     check_clean();
@@ -191,11 +191,11 @@ static void test_flips(void)
     uint64_t before;
 
     need_guest();
-    nested_limit("300 flips", 120);
+    nested_limit("300 flips", 300);
     before = nested_stat(guest, "connector0-flips");
     flip("300:0");
     nested_expect(guest, 0,
-                  nested_picture_solid(W0, H0, flips_colour(0, 300)), 0, 10);
+                  nested_picture_solid(W0, H0, flips_colour(0, 300)), 0);
     g_assert_cmpuint(nested_stat(guest, "connector0-flips") - before, ==,
                      300);
     nested_client_stop(guest);
@@ -207,14 +207,14 @@ static void test_rates(void)
     uint64_t before[2];
 
     need_guest();
-    nested_limit("two rates", 120);
+    nested_limit("two rates", 300);
     before[0] = nested_stat(guest, "connector0-flips");
     before[1] = nested_stat(guest, "connector1-flips");
     flip("100:0 20:250");
     nested_expect(guest, 0,
-                  nested_picture_solid(W0, H0, flips_colour(0, 100)), 0, 10);
+                  nested_picture_solid(W0, H0, flips_colour(0, 100)), 0);
     nested_expect(guest, 1,
-                  nested_picture_solid(W1, H1, flips_colour(1, 20)), 0, 10);
+                  nested_picture_solid(W1, H1, flips_colour(1, 20)), 0);
     g_assert_cmpuint(nested_stat(guest, "connector0-flips") - before[0], ==,
                      100);
     g_assert_cmpuint(nested_stat(guest, "connector1-flips") - before[1], ==,
@@ -223,13 +223,41 @@ static void test_rates(void)
     check_clean();
 }
 
+/* A person's view: a viewer on the host that was there before the guest drew */
+static void test_viewer(void)
+{
+    g_autoptr(NestedPicture) whole = nested_picture_smpte(W0 + W1, H0, "XR24");
+    NestedViewer *viewer[2];
+
+    need_guest();
+    nested_limit("VNC viewers", 300);
+    for (int i = 0; i < 2; i++) {
+        viewer[i] = nested_viewer_new(machine, i);
+    }
+    show_both();
+    nested_viewer_expect(viewer[0], nested_picture_crop(whole, 0, W0, H0));
+    nested_viewer_expect(viewer[1], nested_picture_crop(whole, W0, W1, H1));
+    nested_client_stop(guest);
+
+    flip("20:0 10:50");
+    nested_viewer_expect(viewer[0],
+                         nested_picture_solid(W0, H0, flips_colour(0, 20)));
+    nested_viewer_expect(viewer[1],
+                         nested_picture_solid(W1, H1, flips_colour(1, 10)));
+    nested_client_stop(guest);
+    for (int i = 0; i < 2; i++) {
+        nested_viewer_free(viewer[i]);
+    }
+    check_clean();
+}
+
 static void test_disable(void)
 {
     need_guest();
-    nested_limit("mode disable and enable", 120);
+    nested_limit("mode disable and enable", 300);
     for (int i = 0; i < 3; i++) {
         show_both();
-        expect_both(30);
+        expect_both();
         g_assert_cmpuint(nested_stat(guest, "bytes-mapped"), >=,
                          4 * (W0 + W1) * H0);
         /* the last client's end disables the connectors */
@@ -242,7 +270,7 @@ static void test_disable(void)
 static void test_reload(void)
 {
     need_guest();
-    nested_limit("module reload", 180);
+    nested_limit("module reload", 600);
     for (int i = 0; i < 10; i++) {
         /* a bound device holds the module */
         nested_do(&guest->agent,
@@ -252,7 +280,7 @@ static void test_reload(void)
     }
     nested_find_connectors(guest, connector_id);
     show_both();
-    expect_both(30);
+    expect_both();
     nested_client_stop(guest);
     check_clean();
 }
@@ -281,22 +309,19 @@ static void test_hotplug(void)
     g_autofree char *left = NULL;
 
     need_guest();
-    nested_limit("detach and attach", 120);
+    nested_limit("detach and attach", 300);
     nested_do(&machine->dom0, "xl vdispl-detach %s 0", guest->name);
-    nested_do(&guest->agent,
-              "n=0; while [ -e " NESTED_CARD " ]; do n=$((n + 1)); "
-              "[ $n -lt 200 ] || exit 1; sleep 0.1; done");
+    nested_wait(&guest->agent, "[ ! -e " NESTED_CARD " ]");
     left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl "
                       "2> /dev/null | grep online || true");
     g_assert_cmpstr(left, ==, "");
     wait_device_gone();
     /*
      * Linux' xenbus takes a device that is back before it has noticed that it
-     * was gone for the old one, which then waits for ever.
+     * was gone for the old one, which then waits for ever; and the old one's
+     * driver says at its end, in the new one's node, that it is closed.
      */
-    nested_do(&guest->agent,
-              "n=0; while [ -e /sys/bus/xen/devices/vdispl-0 ]; do "
-              "n=$((n + 1)); [ $n -lt 200 ] || exit 1; sleep 0.1; done");
+    nested_wait(&guest->agent, "[ ! -e /sys/devices/vdispl-0 ]");
 
     nested_do(&machine->dom0, "xl vdispl-attach %s "
               "backend=0 be-alloc=0 'connectors=" CONNECTORS "'", guest->name);
@@ -305,7 +330,7 @@ static void test_hotplug(void)
     nested_load_frontend(guest);
     nested_find_connectors(guest, connector_id);
     show_both();
-    expect_both(30);
+    expect_both();
     nested_client_stop(guest);
     check_clean();
 }
@@ -313,18 +338,18 @@ static void test_hotplug(void)
 static void test_reboot(void)
 {
     need_guest();
-    nested_limit("guest reboot", 180);
+    nested_limit("guest reboot", 600);
     show_both();
-    expect_both(30);
+    expect_both();
     /* ends the agent, too: there is no answer to wait for */
     nested_do(&guest->agent,
               "(sleep 1; busybox reboot -f) > /dev/null 2>&1 &");
     nested_guest_disconnect(guest);
-    nested_guest_connect(guest, 2);
+    nested_guest_connect(guest);
     nested_load_frontend(guest);
     nested_find_connectors(guest, connector_id);
     show_both();
-    expect_both(30);
+    expect_both();
     nested_client_stop(guest);
     check_clean();
 }
@@ -334,13 +359,9 @@ static void check_gone(const char *dmabufs, unsigned int domid)
 {
     g_autofree char *left = NULL;
 
-    nested_do(&machine->dom0,
-              "n=0; while xl list | grep -qE '\\(null\\)|^%s '; do "
-              "n=$((n + 1)); [ $n -lt 100 ] || { xl list; exit 1; }; "
-              "sleep 0.1; done", guest->name);
-    nested_do(&machine->dom0,
-              "n=0; while pgrep -f '[x]en-domid %u ' > /dev/null; do "
-              "n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done", domid);
+    nested_wait(&machine->dom0, "! xl list | grep -E '\\(null\\)|^%s '",
+                guest->name);
+    nested_wait(&machine->dom0, "! pgrep -f '[x]en-domid %u '", domid);
     left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl/%u 2> "
                       "/dev/null || true", domid);
     g_assert_cmpstr(left, ==, "");
@@ -356,7 +377,7 @@ static void test_destroy(void)
     unsigned int domid;
 
     need_guest();
-    nested_limit("destroy", 120);
+    nested_limit("destroy", 300);
     domid = nested_guest_domid(guest);
     dmabufs = nested_run(&machine->dom0, "grep ^Total "
                          "/sys/kernel/debug/dma_buf/bufinfo");
@@ -378,7 +399,7 @@ static void test_kill(void)
     unsigned int domid;
 
     need_guest();
-    nested_limit("device model killed", 180);
+    nested_limit("device model killed", 600);
     domid = nested_guest_domid(guest);
     dmabufs = nested_run(&machine->dom0, "grep ^Total "
                          "/sys/kernel/debug/dma_buf/bufinfo");
@@ -391,9 +412,9 @@ static void test_kill(void)
               " -s %d:%dx%d@XR24 -s %d:%dx%d@XR24; done) "
               "> /dev/null 2>&1 < /dev/null &",
               connector_id[0], W0, H0, connector_id[1], W1, H1);
-    expect_both(30);
+    expect_both();
     g_usleep(6 * G_USEC_PER_SEC);
-    expect_both(30);
+    expect_both();
 
     nested_do(&machine->dom0,
               "pid=$(xenstore-read /local/domain/%u/image/device-model-pid); "
@@ -409,8 +430,7 @@ static void test_kill(void)
               "$(pgrep -of '[x]en-domid %u ')",
               guest->name, guest->name, domid, domid);
     nested_guest_connect_qmp(guest);
-    expect_both(60);
-    g_assert_cmpuint(nested_stat(guest, "bytes-mapped"), >, 0);
+    expect_both();
 
     nested_guest_disconnect(guest);
     nested_do(&machine->dom0, "xl destroy %s", guest->name);
@@ -429,6 +449,7 @@ static void add_tests(const char *type)
         { "formats", test_formats },
         { "flips", test_flips },
         { "rates", test_rates },
+        { "viewer", test_viewer },
         { "disable", test_disable },
         { "reload", test_reload },
         { "hotplug", test_hotplug },
