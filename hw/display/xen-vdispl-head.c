@@ -10,6 +10,7 @@
 #include "qapi/error.h"
 #include "hw/display/edid.h"
 #include "hw/xen/xen-vdispl-compat.h"
+#include "xen-vdispl-gl.h"
 #include "xen-vdispl-head.h"
 #include "xen-vdispl-screens.h"
 #include "trace.h"
@@ -45,8 +46,9 @@ struct XenVDisplHead {
     bool enabled;
     uint32_t x, y, visible_width, visible_height;
 
-    /* What is shown: either scanout or shadow is set, or nothing is. */
+    /* What is shown: by gl, or scanout or shadow is set, or nothing is. */
     XenVDisplFb *fb;
+    XenVDisplGL *gl;
     XenVDisplScanout *scanout;
     pixman_image_t *shadow;
 
@@ -102,6 +104,17 @@ static void xen_vdispl_head_finish_flip(XenVDisplHead *head)
     }
 }
 
+/* Somebody has let go of something. */
+static void xen_vdispl_head_released(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    if (head->flip == FLIP_RELEASING && !head->releasing &&
+        !xen_vdispl_gl_busy(head->gl)) {
+        xen_vdispl_head_finish_flip(head);
+    }
+}
+
 static void xen_vdispl_scanout_done(void *opaque)
 {
     XenVDisplScanout *scanout = opaque;
@@ -109,9 +122,7 @@ static void xen_vdispl_scanout_done(void *opaque)
 
     if (head && head->releasing == scanout) {
         head->releasing = NULL;
-        if (head->flip == FLIP_RELEASING) {
-            xen_vdispl_head_finish_flip(head);
-        }
+        xen_vdispl_head_released(head);
     }
     xen_vdispl_fb_unref(scanout->fb);
     g_free(scanout);
@@ -160,19 +171,20 @@ static void xen_vdispl_head_convert(XenVDisplHead *head)
         sizeof(uint32_t);
 }
 
-/* The visible part of the framebuffer as it is, or NULL when it cannot be. */
-static pixman_image_t *xen_vdispl_head_wrap(XenVDisplHead *head,
-                                            XenVDisplFb *fb)
+/*
+ * The visible part of the framebuffer as it is, or NULL when it cannot be.
+ * @waiter cares about the moment when its last reader lets go, if not NULL.
+ */
+static pixman_image_t *xen_vdispl_head_image(XenVDisplHead *head,
+                                             XenVDisplFb *fb,
+                                             XenVDisplScanout **waiter)
 {
     const uint8_t *data = fb->data + xen_vdispl_head_offset(head, fb);
     XenVDisplScanout *scanout;
     pixman_image_t *image;
 
-    /* Without a viewer dpy_gfx_check_format() agrees to everything. */
     if (!QEMU_PTR_IS_ALIGNED(data, sizeof(uint32_t)) ||
-        !QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) ||
-        !qemu_pixman_check_format(NULL, fb->format->pixman) ||
-        !dpy_gfx_check_format(head->con, fb->format->pixman)) {
+        !QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t))) {
         return NULL;
     }
 
@@ -185,12 +197,26 @@ static pixman_image_t *xen_vdispl_head_wrap(XenVDisplHead *head,
         return NULL;
     }
     scanout = g_new0(XenVDisplScanout, 1);
-    scanout->head = head;
     scanout->fb = xen_vdispl_fb_ref(fb);
     pixman_image_set_destroy_function(image, xen_vdispl_scanout_released,
                                       scanout);
-    head->scanout = scanout;
+    if (waiter) {
+        scanout->head = head;
+        *waiter = scanout;
+    }
     return image;
+}
+
+/* The same for a display surface, which takes fewer formats. */
+static pixman_image_t *xen_vdispl_head_wrap(XenVDisplHead *head,
+                                            XenVDisplFb *fb)
+{
+    /* Without a viewer dpy_gfx_check_format() agrees to everything. */
+    if (!qemu_pixman_check_format(NULL, fb->format->pixman) ||
+        !dpy_gfx_check_format(head->con, fb->format->pixman)) {
+        return NULL;
+    }
+    return xen_vdispl_head_image(head, fb, &head->scanout);
 }
 
 /*
@@ -226,10 +252,38 @@ static void xen_vdispl_head_show_shadow(XenVDisplHead *head)
 
 static const char *xen_vdispl_head_path(const XenVDisplHead *head)
 {
-    if (head->scanout) {
-        return head->fb->fd >= 0 ? "exported" : "mapped";
+    if (!head->fb) {
+        return "none";
     }
-    return head->shadow ? "converted" : "none";
+    if (head->shadow) {
+        return "converted";
+    }
+    return head->fb->fd >= 0 ? "exported" : "mapped";
+}
+
+/* Hands the framebuffer's memory to the console, if that can be. */
+static bool xen_vdispl_head_show_memory(XenVDisplHead *head)
+{
+    pixman_image_t *image;
+    DisplaySurface *surface;
+
+    if (xen_vdispl_gl_show(head->gl, head->fb,
+                           xen_vdispl_head_offset(head, head->fb),
+                           head->visible_width, head->visible_height)) {
+        return true;
+    }
+    xen_vdispl_gl_hide(head->gl);
+
+    image = xen_vdispl_head_wrap(head, head->fb);
+    if (!image) {
+        return false;
+    }
+    surface = qemu_create_displaysurface_pixman(image);
+    qemu_pixman_image_unref(image);
+    xen_vdispl_head_share(head, surface);
+    dpy_gfx_replace_surface(head->con, surface);
+    dpy_gfx_update_full(head->con);
+    return true;
 }
 
 /*
@@ -241,8 +295,6 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
     XenVDisplScanout *old = g_steal_pointer(&head->scanout);
     XenVDisplFb *old_fb = head->fb;
     bool flipping = head->flip == FLIP_QUEUED;
-    DisplaySurface *surface;
-    pixman_image_t *image;
 
     if (flipping) {
         head->releasing = old;
@@ -251,17 +303,12 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
     }
 
     head->fb = fb ? xen_vdispl_fb_ref(fb) : NULL;
-    image = fb ? xen_vdispl_head_wrap(head, fb) : NULL;
     if (!fb) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
+        xen_vdispl_gl_hide(head->gl);
         dpy_gfx_replace_surface(head->con, NULL);
-    } else if (image) {
+    } else if (xen_vdispl_head_show_memory(head)) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
-        surface = qemu_create_displaysurface_pixman(image);
-        qemu_pixman_image_unref(image);
-        xen_vdispl_head_share(head, surface);
-        dpy_gfx_replace_surface(head->con, surface);
-        dpy_gfx_update_full(head->con);
     } else {
         xen_vdispl_head_show_shadow(head);
         xen_vdispl_head_convert(head);
@@ -278,9 +325,7 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
     if (flipping) {
         g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
         head->flip = FLIP_RELEASING;
-        if (!head->releasing) {
-            xen_vdispl_head_finish_flip(head);
-        }
+        xen_vdispl_head_released(head);
     }
 }
 
@@ -436,10 +481,21 @@ static void xen_vdispl_head_gfx_update(void *opaque)
     if (!head->fb) {
         return;
     }
+    if (xen_vdispl_gl_shown(head->gl)) {
+        xen_vdispl_gl_update(head->gl);
+        return;
+    }
     if (head->shadow) {
         xen_vdispl_head_convert(head);
     }
     dpy_gfx_update_full(head->con);
+}
+
+static void xen_vdispl_head_gl_block(void *opaque, bool block)
+{
+    XenVDisplHead *head = opaque;
+
+    xen_vdispl_gl_block(head->gl, block);
 }
 
 static void xen_vdispl_head_ui_info(void *opaque, uint32_t idx,
@@ -455,9 +511,18 @@ static void xen_vdispl_head_ui_info(void *opaque, uint32_t idx,
     }
 }
 
+static pixman_image_t *xen_vdispl_head_gl_image(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    return head->fb ? xen_vdispl_head_image(head, head->fb, NULL) : NULL;
+}
+
 static const GraphicHwOps xen_vdispl_head_ops = {
     .gfx_update = xen_vdispl_head_gfx_update,
     .ui_info = xen_vdispl_head_ui_info,
+    .gl_block = xen_vdispl_head_gl_block,
+    .gl_image = xen_vdispl_head_gl_image,
 };
 
 XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
@@ -479,6 +544,7 @@ XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
     head->con = xen_vdispl_screens_take(&xen_vdispl_head_ops, head) ?:
         graphic_console_init(dev, index, &xen_vdispl_head_ops, head);
     graphic_console_set_label(head->con, label);
+    head->gl = xen_vdispl_gl_new(head->con, xen_vdispl_head_released, head);
     return head;
 }
 
@@ -492,6 +558,7 @@ void xen_vdispl_head_free(XenVDisplHead *head)
     if (!xen_vdispl_screens_give(head->con)) {
         graphic_console_close(head->con);
     }
+    xen_vdispl_gl_free(head->gl);
     timer_free(head->timer);
     g_free(head);
 }

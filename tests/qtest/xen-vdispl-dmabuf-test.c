@@ -465,10 +465,28 @@ typedef struct Client {
     /* What QEMU has called, under the lock */
     GMutex lock;
     GCond called;
-    unsigned int maps, copies;
-    int map_fd;                 /* of the last map */
+    unsigned int maps, copies, dmabufs, updates;
+    int map_fd;                 /* of the last map, or dma-buf */
     uint32_t offset, width, height, stride;
+    bool hold_updates;
+    GDBusMethodInvocation *held;
 } Client;
+
+static void client_take_fd(Client *c, GUnixFDList *fds, GVariant *handle,
+                           uint32_t width, uint32_t height, uint32_t stride)
+{
+    int fd = g_unix_fd_list_get(fds, g_variant_get_handle(handle), NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    if (c->map_fd >= 0) {
+        close(c->map_fd);
+    }
+    c->map_fd = fd;
+    c->width = width;
+    c->height = height;
+    c->stride = stride;
+    c->offset = 0;
+}
 
 static gboolean client_scanout_map(QemuDBusDisplay1ListenerUnixMap *object,
                                    GDBusMethodInvocation *invocation,
@@ -476,19 +494,10 @@ static gboolean client_scanout_map(QemuDBusDisplay1ListenerUnixMap *object,
                                    guint offset, guint width, guint height,
                                    guint stride, guint format, Client *c)
 {
-    int fd = g_unix_fd_list_get(fds, g_variant_get_handle(handle), NULL);
-
-    g_assert_cmpint(fd, >=, 0);
     g_assert_cmphex(format, ==, X8R8G8B8);
     g_mutex_lock(&c->lock);
-    if (c->map_fd >= 0) {
-        close(c->map_fd);
-    }
-    c->map_fd = fd;
+    client_take_fd(c, fds, handle, width, height, stride);
     c->offset = offset;
-    c->width = width;
-    c->height = height;
-    c->stride = stride;
     c->maps++;
     g_cond_signal(&c->called);
     g_mutex_unlock(&c->lock);
@@ -510,6 +519,54 @@ static gboolean client_scanout(QemuDBusDisplay1Listener *object,
     g_mutex_unlock(&c->lock);
     qemu_dbus_display1_listener_complete_scanout(object, invocation);
     return DBUS_METHOD_INVOCATION_HANDLED;
+}
+
+static gboolean client_scanout_dmabuf(QemuDBusDisplay1Listener *object,
+                                      GDBusMethodInvocation *invocation,
+                                      GUnixFDList *fds, GVariant *handle,
+                                      guint width, guint height, guint stride,
+                                      guint fourcc, guint64 modifier,
+                                      gboolean y0_top, Client *c)
+{
+    g_assert_cmphex(fourcc, ==, DRM_FORMAT_XRGB8888);
+    g_assert_cmphex(modifier, ==, 0);
+    g_mutex_lock(&c->lock);
+    client_take_fd(c, fds, handle, width, height, stride);
+    c->dmabufs++;
+    g_cond_signal(&c->called);
+    g_mutex_unlock(&c->lock);
+    qemu_dbus_display1_listener_complete_scanout_dmabuf(object, invocation,
+                                                        NULL);
+    return DBUS_METHOD_INVOCATION_HANDLED;
+}
+
+static gboolean client_update_dmabuf(QemuDBusDisplay1Listener *object,
+                                     GDBusMethodInvocation *invocation,
+                                     gint x, gint y, gint width, gint height,
+                                     Client *c)
+{
+    g_mutex_lock(&c->lock);
+    if (c->hold_updates && !c->held) {
+        c->held = invocation;
+    } else {
+        qemu_dbus_display1_listener_complete_update_dmabuf(object, invocation);
+    }
+    c->updates++;
+    g_cond_signal(&c->called);
+    g_mutex_unlock(&c->lock);
+    return DBUS_METHOD_INVOCATION_HANDLED;
+}
+
+/* The next update is not answered, or that one is now */
+static void client_hold_updates(Client *c, bool hold)
+{
+    g_mutex_lock(&c->lock);
+    c->hold_updates = hold;
+    if (!hold && c->held) {
+        g_dbus_method_invocation_return_value(c->held, NULL);
+        c->held = NULL;
+    }
+    g_mutex_unlock(&c->lock);
 }
 
 static GDBusConnection *dbus_connect(int fd)
@@ -548,6 +605,10 @@ static gpointer client_run(gpointer opaque)
     server = g_dbus_object_manager_server_new(DBUS_DISPLAY1_ROOT);
     object = g_dbus_object_skeleton_new(DBUS_DISPLAY1_ROOT "/Listener");
     g_signal_connect(listener, "handle-scanout", G_CALLBACK(client_scanout), c);
+    g_signal_connect(listener, "handle-scanout-dmabuf",
+                     G_CALLBACK(client_scanout_dmabuf), c);
+    g_signal_connect(listener, "handle-update-dmabuf",
+                     G_CALLBACK(client_update_dmabuf), c);
     g_signal_connect(map, "handle-scanout-map", G_CALLBACK(client_scanout_map),
                      c);
     g_dbus_object_skeleton_add_interface(object,
@@ -606,16 +667,16 @@ static void client_start(Client *c, Fixture *f, bool wants_map, int client_fd,
     g_object_unref(console);
 }
 
-/* Until QEMU has called as often as that */
-static void client_wait(Client *c, unsigned int maps, unsigned int copies)
+/* Until QEMU has called what is counted by @counter that often */
+static void client_wait(Client *c, unsigned int *counter, unsigned int count)
 {
     gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
 
     g_mutex_lock(&c->lock);
-    while (c->maps < maps || c->copies < copies) {
+    while (*counter < count) {
         if (!g_cond_wait_until(&c->called, &c->lock, end)) {
-            g_error("a client was given %u maps and %u copies, not %u and %u",
-                    c->maps, c->copies, maps, copies);
+            g_error("a client was given %u maps, %u copies, %u dma-bufs and "
+                    "%u updates", c->maps, c->copies, c->dmabufs, c->updates);
         }
     }
     g_mutex_unlock(&c->lock);
@@ -650,8 +711,9 @@ static void client_start_with_map(Client *c, Fixture *f)
     client_start(c, f, true, pair[0], pair[1]);
 }
 
-/* What the client has is the guest's own memory: what @buf's pages are in */
-static void assert_is_guest_memory(Fixture *f, Client *c, QVDisplBuffer *buf)
+/* What the client has is the guest's own memory, at @addr */
+static void assert_is_guest_memory(Fixture *f, Client *c, QVDisplBuffer *buf,
+                                   uint64_t addr)
 {
     static const char words[] = "drawn by the guest";
     size_t size = (size_t)c->stride * c->height;
@@ -659,24 +721,23 @@ static void assert_is_guest_memory(Fixture *f, Client *c, QVDisplBuffer *buf)
     struct stat ram, seen;
     uint8_t *pixels;
 
-    g_assert_cmpuint(c->width, ==, WIDTH);
-    g_assert_cmpuint(c->height, ==, HEIGHT);
+    g_assert_cmpuint(c->width, ==, buf->req.width);
+    g_assert_cmpuint(c->height, ==, buf->req.height);
     g_assert_cmpuint(c->stride, ==, buf->stride);
     if (access("/dev/udmabuf", R_OK | W_OK) < 0) {
         g_assert_cmpint(fstat(ram_fd, &ram), ==, 0);
         g_assert_cmpint(fstat(c->map_fd, &seen), ==, 0);
         g_assert_cmpuint(seen.st_dev, ==, ram.st_dev);
         g_assert_cmpuint(seen.st_ino, ==, ram.st_ino);
-        g_assert_cmphex(c->offset, ==, buf->addr);
+        g_assert_cmphex(c->offset, ==, addr);
     }
     close(ram_fd);
 
     /* Nothing tells QEMU that the guest draws now, so nothing can copy it */
     pixels = mmap(NULL, size, PROT_READ, MAP_SHARED, c->map_fd, c->offset);
     g_assert(pixels != MAP_FAILED);
-    qtest_memwrite(f->qts, buf->addr, words, sizeof(words));
-    qtest_memwrite(f->qts, buf->addr + size - sizeof(words), words,
-                   sizeof(words));
+    qtest_memwrite(f->qts, addr, words, sizeof(words));
+    qtest_memwrite(f->qts, addr + size - sizeof(words), words, sizeof(words));
     g_assert_cmpmem(pixels, sizeof(words), words, sizeof(words));
     g_assert_cmpmem(pixels + size - sizeof(words), sizeof(words), words,
                     sizeof(words));
@@ -693,8 +754,8 @@ static void test_dbus_map(void)
     start(&f, "auto", "-display dbus,p2p=yes");
     show(&f, &buf[0]);
     client_start_with_map(&c, &f);
-    client_wait(&c, 1, 0);
-    assert_is_guest_memory(&f, &c, &buf[0]);
+    client_wait(&c, &c.maps, 1);
+    assert_is_guest_memory(&f, &c, &buf[0], buf[0].addr);
 
     qvdispl_buffer_alloc(&f.d, &buf[1], WIDTH, HEIGHT, 32, 0);
     qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
@@ -705,7 +766,7 @@ static void test_dbus_map(void)
     /* QEMU has had the client's answer when it goes on */
     g_assert(flip_event(&f));
     g_assert_cmpuint(c.maps, ==, 2);
-    assert_is_guest_memory(&f, &c, &buf[1]);
+    assert_is_guest_memory(&f, &c, &buf[1], buf[1].addr);
     assert_path(&f, "exported");
 
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
@@ -727,7 +788,7 @@ static void test_dbus_unaligned(void)
     qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 64);
     qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
     client_start_with_map(&c, &f);
-    client_wait(&c, 0, 1);
+    client_wait(&c, &c.copies, 1);
     g_assert_cmpuint(c.maps, ==, 0);
     client_stop(&c);
     hide(&f, &buf);
@@ -748,7 +809,7 @@ static void test_dbus_holds(void)
     start(&f, "auto", "-display dbus,p2p=yes");
     show(&f, &buf);
     client_start_with_map(&c, &f);
-    client_wait(&c, 1, 0);
+    client_wait(&c, &c.maps, 1);
     pixels = mmap(NULL, XEN_PAGE_SIZE, PROT_READ, MAP_SHARED, c.map_fd,
                   c.offset);
     g_assert(pixels != MAP_FAILED);
@@ -860,7 +921,7 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
     w.end[1] = client_pair[0];
     w.thread = g_thread_new("wire", wire_run, &w);
     client_start(&c, &f, false, client_pair[1], qemu_pair[1]);
-    client_wait(&c, 0, 1);
+    client_wait(&c, &c.copies, 1);
 
     for (int i = 0; i < 2; i++) {
         qvdispl_buffer_alloc(&f.d, &buf[i], WIDTH, HEIGHT, 32, 0);
@@ -878,7 +939,7 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
         g_assert(!flip_event(&f));
 
         g_atomic_int_set(&w.blocked, false);
-        client_wait(&c, 0, copies + 2);
+        client_wait(&c, &c.copies, copies + 2);
         g_assert(flip_event(&f));
     }
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
@@ -886,6 +947,109 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
     wire_stop(&w);
     qvdispl_unfb(&f.d, &buf[0]);
     qvdispl_unfb(&f.d, &buf[1]);
+    stop(&f);
+}
+
+/* OpenGL: by Mesa's llvmpipe, which does not need a device */
+
+#define GL_SIZE 32
+
+/*
+ * A buffer of one page, the first of the guest's RAM: before 10.1, QEMU's
+ * displays know of dma-bufs only from their beginning.
+ */
+static void gl_buffer(Fixture *f, QVDisplBuffer *buf)
+{
+    qvdispl_buffer_alloc(&f->d, buf, GL_SIZE, GL_SIZE, 32, 0);
+    g_assert_cmpuint(buf->nr_pages, ==, 1);
+    qxen_grant_set(&f->xen, buf->refs[0], 0, XEN_QTEST_GRANT_ACCESS);
+    qvdispl_fb(&f->d, buf, DRM_FORMAT_XRGB8888);
+}
+
+static void gl_set_config(Fixture *f, QVDisplBuffer *buf)
+{
+    g_assert_cmpint(qvdispl_set_config(&f->d, 0, buf->fb_cookie, 0, 0, GL_SIZE,
+                                       GL_SIZE, 32), ==, 0);
+    qxen_settle(&f->xen);
+}
+
+/* A screendump shows what the guest draws now */
+static void gl_assert_screendump(Fixture *f)
+{
+    static const uint8_t red[] = { 0, 0, 255, 0 };
+    g_autofree char *name = NULL;
+    g_autofree char *data = NULL;
+    size_t size;
+    int fd = g_file_open_tmp("xen-vdispl-XXXXXX.ppm", &name, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_memwrite(f->qts, 0, red, sizeof(red));
+    qtest_qmp_assert_success(f->qts, "{ 'execute': 'screendump', "
+                             "'arguments': { 'filename': %s, "
+                             "'device': 'vd0' } }", name);
+    g_assert(g_file_get_contents(name, &data, &size, NULL));
+    unlink(name);
+    g_assert_cmpuint(size, ==, strlen("P6\n32 32\n255\n") +
+                     GL_SIZE * GL_SIZE * 3);
+    g_assert_cmpmem(data, 16, "P6\n32 32\n255\n\xff\0\0", 16);
+}
+
+/*
+ * The client is given the dma-buf, and a page flip is complete when it has
+ * answered the update
+ */
+static void test_gl_dbus(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf;
+    int pair[2];
+
+    start(&f, "auto", "-display dbus,p2p=yes,gl=on,rendernode=/dev/null");
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    gl_buffer(&f, &buf);
+    gl_set_config(&f, &buf);
+    client_start(&c, &f, false, pair[0], pair[1]);
+    client_wait(&c, &c.dmabufs, 1);
+    assert_is_guest_memory(&f, &c, &buf, 0);
+    assert_path(&f, "exported");
+    gl_assert_screendump(&f);
+
+    client_hold_updates(&c, true);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qtest_clock_step(f.qts, REFRESH_NS);
+    client_wait(&c, &c.dmabufs, 2);
+    g_assert(!flip_event(&f));
+    client_hold_updates(&c, false);
+    for (int i = 0; !flip_event(&f); i++) {
+        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
+        g_usleep(10000);
+    }
+
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    client_let_go(&c);
+    client_stop(&c);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* A display that cannot import the dma-buf shows the guest's picture as well */
+static void test_gl_refused(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "-display egl-headless,rendernode=/dev/null");
+    gl_buffer(&f, &buf);
+    gl_set_config(&f, &buf);
+    assert_path(&f, "exported");
+    gl_assert_screendump(&f);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qtest_clock_step(f.qts, REFRESH_NS);
+    g_assert(flip_event(&f));
+    gl_assert_screendump(&f);
+    hide(&f, &buf);
     stop(&f);
 }
 
@@ -918,5 +1082,7 @@ int main(int argc, char **argv)
                         test_dbus_copy_released_in_thread);
     qtest_add_data_func("xen/vdispl/dmabuf/dbus/copy-exported", "exported",
                         test_dbus_copy_released_in_thread);
+    qtest_add_func("xen/vdispl/dmabuf/gl/dbus", test_gl_dbus);
+    qtest_add_func("xen/vdispl/dmabuf/gl/refused", test_gl_refused);
     return g_test_run();
 }

@@ -24,4 +24,32 @@
 #include "exec/address-spaces.h"
 #endif
 
+#include "ui/dmabuf.h"
+
+/*
+ * A dma-buf that displays may scan out, of linear pixels that begin @offset
+ * octets into @fd; the caller keeps @fd. NULL when this QEMU cannot say so:
+ * offsets came in 10.1, with several planes.
+ */
+static inline QemuDmaBuf *
+xen_vdispl_qemu_dmabuf_new(uint32_t width, uint32_t height, uint64_t offset,
+                           uint32_t stride, uint32_t fourcc, int fd)
+{
+#ifdef DMABUF_MAX_PLANES
+    uint32_t offset32 = offset;
+
+    if (offset != offset32) {
+        return NULL;
+    }
+    return qemu_dmabuf_new(width, height, &offset32, &stride, 0, 0, width,
+                           height, fourcc, 0, &fd, 1, false, false);
+#else
+    if (offset) {
+        return NULL;
+    }
+    return qemu_dmabuf_new(width, height, stride, 0, 0, width, height, fourcc,
+                           0, fd, false, false);
+#endif
+}
+
 #endif /* HW_XEN_VDISPL_COMPAT_H */

@@ -1,0 +1,164 @@
+/*
+ * Xen PV display backend: framebuffers for OpenGL displays
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "hw/xen/xen-vdispl-compat.h"
+#include "ui/dbus-module.h"
+#include "xen-vdispl-gl.h"
+#include "trace.h"
+
+/* A framebuffer that the display was given. */
+typedef struct XenVDisplGLScanout {
+    QemuDmaBuf *dmabuf;
+    XenVDisplFb *fb;
+    uint32_t width, height;
+    QSLIST_ENTRY(XenVDisplGLScanout) next;
+} XenVDisplGLScanout;
+
+struct XenVDisplGL {
+    QemuConsole *con;
+    XenVDisplGLScanout *shown;
+    /* What was shown before, until the display has finished an update since. */
+    QSLIST_HEAD(, XenVDisplGLScanout) retired;
+    bool blocked;
+    bool refused;   /* the display has failed to import one */
+    XenVDisplGLIdle *idle;
+    void *opaque;
+};
+
+static void xen_vdispl_gl_release(XenVDisplGL *gl, XenVDisplGLScanout *scanout)
+{
+    dpy_gl_release_dmabuf(gl->con, scanout->dmabuf);
+    qemu_dmabuf_free(scanout->dmabuf);
+    xen_vdispl_fb_unref(scanout->fb);
+    g_free(scanout);
+}
+
+static void xen_vdispl_gl_release_retired(XenVDisplGL *gl)
+{
+    XenVDisplGLScanout *scanout;
+
+    while ((scanout = QSLIST_FIRST(&gl->retired))) {
+        QSLIST_REMOVE_HEAD(&gl->retired, next);
+        xen_vdispl_gl_release(gl, scanout);
+    }
+}
+
+static void xen_vdispl_gl_retire(XenVDisplGL *gl)
+{
+    if (gl->shown) {
+        QSLIST_INSERT_HEAD(&gl->retired, gl->shown, next);
+        gl->shown = NULL;
+    }
+}
+
+XenVDisplGL *xen_vdispl_gl_new(QemuConsole *con, XenVDisplGLIdle *idle,
+                               void *opaque)
+{
+    XenVDisplGL *gl = g_new0(XenVDisplGL, 1);
+
+    gl->con = con;
+    gl->idle = idle;
+    gl->opaque = opaque;
+    QSLIST_INIT(&gl->retired);
+    return gl;
+}
+
+void xen_vdispl_gl_free(XenVDisplGL *gl)
+{
+    xen_vdispl_gl_release_retired(gl);
+    g_free(gl);
+}
+
+bool xen_vdispl_gl_shown(const XenVDisplGL *gl)
+{
+    return gl->shown;
+}
+
+bool xen_vdispl_gl_busy(const XenVDisplGL *gl)
+{
+    return !QSLIST_EMPTY(&gl->retired);
+}
+
+void xen_vdispl_gl_block(XenVDisplGL *gl, bool block)
+{
+    gl->blocked = block;
+    if (!block && xen_vdispl_gl_busy(gl)) {
+        xen_vdispl_gl_release_retired(gl);
+        gl->idle(gl->opaque);
+    }
+}
+
+void xen_vdispl_gl_update(XenVDisplGL *gl)
+{
+    if (!gl->blocked) {
+        dpy_gl_update(gl->con, 0, 0, gl->shown->width, gl->shown->height);
+    }
+}
+
+/*
+ * Displays that draw import the dma-buf when they are given it, but do not say
+ * whether that worked; those that pass it on, as D-Bus, do not look at it.
+ */
+static bool xen_vdispl_gl_accepted(QemuDmaBuf *dmabuf)
+{
+    return using_dbus_display || qemu_dmabuf_get_texture(dmabuf);
+}
+
+bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
+                        uint32_t width, uint32_t height)
+{
+    XenVDisplGLScanout *scanout;
+    QemuDmaBuf *dmabuf;
+
+    if (!console_has_gl(gl->con) || gl->refused || fb->fd < 0 ||
+        !QEMU_IS_ALIGNED(fb->fd_offset + offset, sizeof(uint32_t)) ||
+        !QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) ||
+        !qemu_drm_format_to_pixman(fb->format->fourcc)) {
+        return false;
+    }
+    dmabuf = xen_vdispl_qemu_dmabuf_new(width, height, fb->fd_offset + offset,
+                                        fb->stride, fb->format->fourcc,
+                                        fb->fd);
+    if (!dmabuf) {
+        return false;
+    }
+
+    scanout = g_new0(XenVDisplGLScanout, 1);
+    scanout->dmabuf = dmabuf;
+    scanout->fb = xen_vdispl_fb_ref(fb);
+    scanout->width = width;
+    scanout->height = height;
+    xen_vdispl_gl_retire(gl);
+    gl->shown = scanout;
+
+    /* Displays that read pixels back need a surface for them. */
+    qemu_console_resize(gl->con, width, height);
+    dpy_gl_scanout_dmabuf(gl->con, dmabuf);
+    if (!xen_vdispl_gl_accepted(dmabuf)) {
+        info_report("xen-vdispl: the display cannot import a guest's buffer as "
+                    "a dma-buf, so it is uploaded");
+        gl->refused = true;
+        xen_vdispl_gl_hide(gl);
+        return false;
+    }
+    /* One that is under way goes on, for the buffer before. */
+    dpy_gl_update(gl->con, 0, 0, width, height);
+    return true;
+}
+
+void xen_vdispl_gl_hide(XenVDisplGL *gl)
+{
+    if (!gl->shown) {
+        return;
+    }
+    dpy_gl_scanout_disable(gl->con);
+    xen_vdispl_gl_retire(gl);
+    if (!gl->blocked) {
+        xen_vdispl_gl_release_retired(gl);
+    }
+}
