@@ -85,6 +85,22 @@ static void stop(Fixture *f)
     stop_device(f);
 }
 
+/* Connected, and @buf is made and on the screen */
+static void start_shown(Fixture *f, QVDisplBuffer *buf, unsigned int width,
+                        unsigned int height)
+{
+    start(f);
+    qvdispl_buffer_alloc(&f->d, buf, width, height, 32, 0);
+    qvdispl_show(&f->d, 0, buf, DRM_FORMAT_XRGB8888);
+}
+
+static void stop_shown(Fixture *f, QVDisplBuffer *buf)
+{
+    g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
+    qvdispl_unfb(&f->d, buf);
+    stop(f);
+}
+
 /* After something hostile: the guest still can use its display */
 static void assert_works(Fixture *f)
 {
@@ -381,9 +397,7 @@ static void test_life_restart_connected(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     qvdispl_restart(&f.d);
     qxen_assert_alive(&f.xen, &f.idle);
     qvdispl_buffer_free(&f.d, &buf);
@@ -400,9 +414,7 @@ static void test_life_closing(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     qxen_device_set_state(&f.d.dev, XenbusStateClosing);
     qxen_device_wait(&f.d.dev, XenbusStateClosing);
     qxen_settle(&f.xen);
@@ -424,9 +436,7 @@ static void test_life_close_with_buffers(void)
     Fixture f;
     QVDisplBuffer shown, made;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &shown, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &shown, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &shown, 800, 600);
     qvdispl_buffer_alloc(&f.d, &made, 64, 64, 32, 0);
     g_assert_cmpint(qvdispl_dbuf_create(&f.d, &made), ==, 0);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, shown.fb_cookie), ==, 0);
@@ -442,9 +452,7 @@ static void test_life_guest_destroyed(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     g_assert_cmpint(qxen_xs_rm(&f.xen, QXEN_TOOLSTACK, f.d.dev.fe), ==, 0);
     qxen_settle(&f.xen);
     qxen_assert_alive(&f.xen, &f.idle);
@@ -459,9 +467,7 @@ static void test_life_quit(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
     qtest_quit(f.qts);
 }
@@ -1177,9 +1183,7 @@ static void test_rings_double_fetch_config(void)
     QVDisplBuffer buf;
     int i, n;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 64, 64);
     for (i = 0; i < ARRAY_SIZE(offsets); i++) {
         for (n = 0; n < HAMMER_TIMES; n++) {
             struct xendispl_req req = {
@@ -1200,9 +1204,7 @@ static void test_rings_double_fetch_config(void)
             g_free(pic.rgb);
         }
     }
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /*
@@ -1455,9 +1457,7 @@ static void test_directory_read_only(void)
                        XEN_QTEST_GRANT_ACCESS | XEN_QTEST_GRANT_READONLY);
     }
     qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /* Sizes */
@@ -1685,9 +1685,7 @@ static void test_sizes_imported(void)
     screendump(&f, "vd0", 0, &pic);
     assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 64, 64, buf.stride);
     g_free(pic.rgb);
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /* Attack: more than the connector can show, to get a surface of any size */
@@ -1706,9 +1704,7 @@ static void test_sizes_beyond_connector(void)
     screendump(&f, "vd0", 0, &pic);
     assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 320, 200, buf.stride);
     g_free(pic.rgb);
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /* Cookies */
@@ -1823,15 +1819,11 @@ static void test_cookies_in_use(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 64, 64);
     g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==,
                     IN_USE);
     g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /* Attack: detaching what is on the screen, and reading on after it */
@@ -1841,9 +1833,7 @@ static void test_cookies_detach_shown(void)
     QVDisplBuffer buf;
     Picture pic;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 64, 64);
     qvdispl_unfb(&f.d, &buf);
     screendump(&f, "vd0", 0, &pic);
     g_free(pic.rgb);
@@ -1921,9 +1911,7 @@ static void test_formats_no_copy(void)
     g_autofree uint8_t *data = NULL;
     uint32_t maps;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     maps = qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP);
 
     /* Drawn to the buffer that is shown, and the guest says nothing */
@@ -1932,9 +1920,7 @@ static void test_formats_no_copy(void)
     g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
     g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==, maps);
     g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_COPY), ==, 0);
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /* Only a part of the framebuffer is visible */
@@ -2186,6 +2172,18 @@ static void flipper_stop(Fixture *f, Flipper *fl, unsigned int conn)
     qvdispl_unfb(&f->d, &fl->buf[1]);
 }
 
+static void start_flips(Fixture *f, Flipper *fl)
+{
+    start(f);
+    flipper_start(f, fl, 0);
+}
+
+static void stop_flips(Fixture *f, Flipper *fl)
+{
+    flipper_stop(f, fl, 0);
+    stop(f);
+}
+
 static void refresh(Fixture *f)
 {
     qtest_clock_step(f->qts, REFRESH_NS);
@@ -2219,8 +2217,7 @@ static void test_flips_order(void)
     uint32_t maps;
     int i;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     maps = qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP);
     qxen_evtchn_take(&f.xen, f.d.conn[0].evt_port);
     for (i = 0; i < 300; i++) {
@@ -2239,8 +2236,7 @@ static void test_flips_order(void)
     /* Mapped once a buffer, never once a flip */
     g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_GRANT_MAP), ==, maps);
     g_assert_cmpuint(get_property(&f, "bytes-copied"), ==, 0);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /*
@@ -2253,8 +2249,7 @@ static void test_flips_last_reader(void)
     Flipper fl;
     SlowReader reader;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     slow_reader_start(&f, &reader);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     refresh(&f);
@@ -2263,8 +2258,7 @@ static void test_flips_last_reader(void)
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, IN_USE);
     slow_reader_finish(&f, &reader);
     assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /*
@@ -2280,9 +2274,7 @@ static void test_cookies_destroy_read(void)
     struct xendispl_req req = { .operation = XENDISPL_OP_DBUF_DESTROY };
     uint16_t id;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     slow_reader_start(&f, &reader);
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
     g_assert_cmpint(qvdispl_fb_detach(&f.d, buf.fb_cookie), ==, 0);
@@ -2315,9 +2307,7 @@ static void test_cookies_destroy_twice(void)
     struct xendispl_resp resp;
     struct xendispl_req req = { .operation = XENDISPL_OP_DBUF_DESTROY };
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     slow_reader_start(&f, &reader);
     g_assert_cmpint(qvdispl_fb_detach(&f.d, buf.fb_cookie), ==, 0);
     req.op.dbuf_destroy.dbuf_cookie = buf.req.dbuf_cookie;
@@ -2345,9 +2335,7 @@ static void test_cookies_destroy_overdue(void)
     struct xendispl_resp resp;
     struct xendispl_req req = { .operation = XENDISPL_OP_DBUF_DESTROY };
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     slow_reader_start(&f, &reader);
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
     g_assert_cmpint(qvdispl_fb_detach(&f.d, buf.fb_cookie), ==, 0);
@@ -2373,9 +2361,7 @@ static void test_life_close_while_read(void)
     QVDisplBuffer buf;
     SlowReader reader;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 800, 600);
     slow_reader_start(&f, &reader);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
     qvdispl_disconnect(&f.d);
@@ -2434,16 +2420,14 @@ static void test_flips_shown(void)
     g_autofree uint8_t *data = NULL;
     g_autofree uint8_t *black = NULL;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     data = draw(&f, &fl.buf[1]);
     black = g_malloc0(fl.buf[0].stride * fl.buf[0].req.height);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     assert_shown(&f, 0, &fl.buf[0], DRM_FORMAT_XRGB8888, black);
     refresh(&f);
     assert_shown(&f, 0, &fl.buf[1], DRM_FORMAT_XRGB8888, data);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /* A second flip before the first is done */
@@ -2452,15 +2436,13 @@ static void test_flips_busy(void)
     Fixture f;
     Flipper fl;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, IN_USE);
     refresh(&f);
     assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
     assert_no_event(&f, 0);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 static void test_flips_unconfigured(void)
@@ -2485,8 +2467,7 @@ static void test_flips_unattached(void)
     Flipper fl;
     QVDisplBuffer small, gone;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     qvdispl_buffer_alloc(&f.d, &gone, 800, 600, 32, 0);
     qvdispl_fb(&f.d, &gone, DRM_FORMAT_XRGB8888);
     g_assert_cmpint(qvdispl_fb_detach(&f.d, gone.fb_cookie), ==, 0);
@@ -2501,8 +2482,7 @@ static void test_flips_unattached(void)
     qvdispl_unfb(&f.d, &small);
     refresh(&f);
     assert_no_event(&f, 0);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /*
@@ -2515,8 +2495,7 @@ static void test_flips_detach_queued(void)
     Flipper fl;
     QVDisplBuffer buf;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     qvdispl_buffer_alloc(&f.d, &buf, 800, 600, 32, 0);
     qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
@@ -2527,8 +2506,7 @@ static void test_flips_detach_queued(void)
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     refresh(&f);
     assert_flip_event(&f, 0, 1, fl.buf[1].fb_cookie);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /* A mode change with a flip on its way */
@@ -2537,15 +2515,13 @@ static void test_flips_config_queued(void)
     Fixture f;
     Flipper fl;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
     refresh(&f);
     assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
     assert_no_event(&f, 0);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /* A mode change while the buffer before the flip is still read */
@@ -2555,8 +2531,7 @@ static void test_flips_config_while_read(void)
     Flipper fl;
     SlowReader reader;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     slow_reader_start(&f, &reader);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     refresh(&f);
@@ -2572,8 +2547,7 @@ static void test_flips_config_while_read(void)
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, 0);
     refresh(&f);
     assert_flip_event(&f, 0, 1, fl.buf[0].fb_cookie);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /* Flipping to what is shown already */
@@ -2583,15 +2557,13 @@ static void test_flips_same(void)
     Flipper fl;
     int i;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     for (i = 0; i < 3; i++) {
         g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, 0);
         refresh(&f);
         assert_flip_event(&f, 0, i, fl.buf[0].fb_cookie);
     }
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /* Between buffers of different formats, one of which has to be converted */
@@ -2639,8 +2611,7 @@ static void test_flips_event_ring_full(void)
     Flipper fl;
     unsigned int i;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     for (i = 0; i <= EVENTS; i++) {
         g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[(i + 1) % 2].fb_cookie),
                         ==, 0);
@@ -2657,8 +2628,7 @@ static void test_flips_event_ring_full(void)
     refresh(&f);
     assert_flip_event(&f, 0, EVENTS, fl.buf[(EVENTS + 1) % 2].fb_cookie);
     assert_no_event(&f, 0);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /* Attack: indices of the event page from nowhere */
@@ -2672,8 +2642,7 @@ static void test_flips_event_indices(void)
     uint64_t page;
     int i;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     page = f.d.conn[0].evt_page;
     for (i = 0; i < ARRAY_SIZE(bad); i++) {
         uint32_t cons = qtest_readl(f.qts, page);
@@ -2690,8 +2659,7 @@ static void test_flips_event_indices(void)
         g_assert_cmpuint(qtest_readl(f.qts, page + 4), ==, prod + 1);
         assert_flip_event(&f, 0, i, cookie);
     }
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 /*
@@ -2709,9 +2677,7 @@ static void test_flips_event_id_wrap(void)
     uint8_t *ram;
     uint32_t i;
 
-    start(&f);
-    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
-    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    start_shown(&f, &buf, 64, 64);
 
     ram = qxen_ram_map(&f.xen);
     sring = (xen_displif_sring_t *)(ram + conn->req.addr);
@@ -2744,9 +2710,7 @@ static void test_flips_event_id_wrap(void)
     conn->req.rsp_cons = conn->req.req_prod;
     qxen_ram_unmap(&f.xen, ram);
 
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    qvdispl_unfb(&f.d, &buf);
-    stop(&f);
+    stop_shown(&f, &buf);
 }
 
 /* Each connector has its own events, numbered by itself */
@@ -3265,16 +3229,14 @@ static void test_faults_notify(void)
     Fixture f;
     Flipper fl;
 
-    start(&f);
-    flipper_start(&f, &fl, 0);
+    start_flips(&f, &fl);
     qxen_fault(&f.xen, XEN_QTEST_CALL_EVTCHN_NOTIFY, 1, EIO);
     g_assert_cmpint(poke(&f, 0), ==, NO_SUCH_COOKIE);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
     qxen_fault(&f.xen, XEN_QTEST_CALL_EVTCHN_NOTIFY, 1, EIO);
     refresh(&f);
     assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
-    flipper_stop(&f, &fl, 0);
-    stop(&f);
+    stop_flips(&f, &fl);
 }
 
 int main(int argc, char **argv)
