@@ -77,6 +77,7 @@ static struct {
     /* What differs from how an input finds it */
     bool dirty[NR_PAGES];
     bool regrant[NR_PAGES];
+    bool version;
     bool renode;
     bool faults;
 } g;
@@ -136,23 +137,24 @@ static uint32_t take_number(void)
 /* The machine */
 
 /*
- * Lets the backend run until it has had nothing to do for a while, or, as
- * long as xenstore is held back, for a few turns of its main loop.
+ * Lets the backend run until it has nothing to do; or, from outside, as long
+ * as xenstore is held back, for a few turns of its main loop.
  */
 static void settle(void)
 {
-    int turns = 0;
+    int turns;
 
-    for (int quiet = 0; quiet < 2; turns++) {
-        bool busy;
-
-        if (g.ops->turn) {
-            g.ops->turn();
+    if (g.ops->turn) {
+        for (turns = 0; g.ops->turn(); turns++) {
+            if (turns == MAX_TURNS) {
+                g_error("the back end does not come to rest");
+            }
         }
-        busy = !g.xs_held && qxen_busy(&g.xen);
-        quiet = busy ? 0 : quiet + 1;
-        if (turns == MAX_TURNS) {
-            g_error("the back end does not come to rest");
+    } else if (!g.xs_held) {
+        qxen_settle(&g.xen);
+    } else {
+        for (turns = 0; turns < 4; turns++) {
+            qxen_busy(&g.xen);
         }
     }
 }
@@ -249,6 +251,7 @@ static void act_connect(void)
     }
     if (version) {
         node_write_text(XENDISPL_FIELD_FE_VERSION, version);
+        g.version = true;
     }
     set_state(XenbusStateInitialised);
     settle();
@@ -672,7 +675,10 @@ static void pages_reset(void)
 /* The nodes are a good driver's, but for its version and state */
 static void nodes_reset(void)
 {
-    node_rm(XENDISPL_FIELD_FE_VERSION);
+    if (g.version || g.renode) {
+        node_rm(XENDISPL_FIELD_FE_VERSION);
+        g.version = false;
+    }
     if (!g.renode) {
         return;
     }

@@ -29,12 +29,13 @@ typedef enum XenVDisplView {
 
 /**
  * struct XenVDisplGuestOps - what depends on where the guest runs
- * @turn: let the backend's main loop run once. May be NULL: it runs by itself
+ * @turn: let the backend's main loop run once, and say whether it had
+ *        anything to do. May be NULL: it runs by itself
  * @view: what a viewer of connector @conn does; @value is the new size. May
  *        be NULL: there is no viewer
  */
 typedef struct XenVDisplGuestOps {
-    void (*turn)(void);
+    bool (*turn)(void);
     void (*view)(unsigned int conn, XenVDisplView view, uint32_t value);
 } XenVDisplGuestOps;
 
