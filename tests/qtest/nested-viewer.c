@@ -147,7 +147,7 @@ void nested_viewer_expect(NestedViewer *viewer, NestedPicture *expected)
         }
         if (g_get_monotonic_time() > end) {
             g_autofree char *file =
-                g_strdup_printf("%s/viewer-%u.ppm", viewer->machine->dir,
+                g_strdup_printf("%s/viewer-%u.png", viewer->machine->dir,
                                 viewer->head);
 
             nested_picture_write(seen, file);

@@ -90,9 +90,7 @@ G_NORETURN void nested_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /**
  * nested_boot - boot the nested machine as far as dom0's agent
- * @cpus: the outer machine's processors. With two, TCG's emulation of SVM
- *        stops or breaks dom0 now and then; with one, a busy guest can have
- *        to wait for dom0 for longer than its frontend does.
+ * @dom0_options: for the command line of dom0's kernel
  *
  * The environment says what to boot: QTEST_QEMU_BINARY, XEN_NESTED_KERNEL
  * (dom0's kernel), XEN_NESTED_IMAGES (the directory of the images) and
@@ -100,7 +98,7 @@ G_NORETURN void nested_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  *
  * Returns: the machine
  */
-NestedMachine *nested_boot(unsigned int cpus);
+NestedMachine *nested_boot(const char *dom0_options);
 
 /**
  * nested_shutdown - end the machine
@@ -207,18 +205,6 @@ QDict *nested_qmp(NestedGuest *guest, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 NestedPicture *nested_screendump(NestedGuest *guest, unsigned int head);
 
 /**
- * nested_screendump_file - nested_screendump() that leaves a file
- * @guest: the guest
- * @head: the connector's index
- * @name: of the file, in the machine's directory
- * @format: "ppm" or "png"
- *
- * Returns: false when there is no picture
- */
-bool nested_screendump_file(NestedGuest *guest, unsigned int head,
-                            const char *name, const char *format);
-
-/**
  * nested_load_frontend - load xen-drm-front and wait for its device
  * @guest: the guest
  */
@@ -266,7 +252,7 @@ NestedPicture *nested_picture_new(unsigned int width, unsigned int height);
 void nested_picture_free(NestedPicture *picture);
 
 /**
- * nested_picture_write - write a picture as a PPM file
+ * nested_picture_write - write a picture as a PNG file
  * @picture: the picture
  * @file: the file's name
  */

@@ -69,13 +69,16 @@ static void quiet(const char *message)
 static void keep(NestedGuest *guest, const char *what)
 {
     for (int i = 0; i < G_N_ELEMENTS(screens); i++) {
-        g_autofree char *name = g_strdup_printf("%s-%s.png", what,
+        g_autoptr(NestedPicture) picture = nested_screendump(guest, i);
+        g_autofree char *file = g_strdup_printf("%s/%s-%s.png",
+                                                guest->machine->dir, what,
                                                 screens[i].name);
 
-        if (!nested_screendump_file(guest, i, name, "png")) {
+        if (!picture) {
             nested_fail("%s has no picture", screens[i].name);
         }
-        say("%s/%s", guest->machine->dir, name);
+        nested_picture_write(picture, file);
+        say("%s", file);
     }
 }
 
@@ -236,7 +239,7 @@ int main(int argc, char **argv)
     g_set_print_handler(quiet);
 
     say("booting Xen and dom0");
-    machine = nested_boot(2);
+    machine = nested_boot("lockdep.prove_locking=0");
     if (!type) {
         guest = start_guest(machine, "pv");
         nested_guest_disconnect(guest);

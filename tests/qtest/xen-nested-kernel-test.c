@@ -131,7 +131,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/nested/kernel/selftests", test_selftests);
     g_test_add_func("/nested/kernel/import-in-use", test_import_in_use);
-    machine = nested_boot(1);
+    machine = nested_boot("");
     ret = g_test_run();
     nested_shutdown(machine);
     return ret;

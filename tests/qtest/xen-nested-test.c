@@ -35,7 +35,7 @@ static char *oracle(void)
 static void need_guest(void)
 {
     if (!machine) {
-        machine = nested_boot(1);
+        machine = nested_boot("");
     }
     if (!guest) {
         guest = nested_guest_create(machine, guest_type, guest_type,
