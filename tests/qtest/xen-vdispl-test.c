@@ -2665,7 +2665,7 @@ static void test_flips_event_indices(void)
 /*
  * More flips than an event's id has values, in one connection.  The frontend
  * works in the guest's memory, as a message for each of its accesses would
- * take too long.
+ * take too long.  Still it takes some seconds, so it is run on one path only.
  */
 static void test_flips_event_id_wrap(void)
 {
@@ -3367,7 +3367,9 @@ int main(int argc, char **argv)
     ADD("flips", "formats", test_flips_formats);
     ADD("flips", "event-ring-full", test_flips_event_ring_full);
     ADD("flips", "event-indices", test_flips_event_indices);
-    ADD("flips", "event-id-wrap", test_flips_event_id_wrap);
+    if (!g_strcmp0(buffer_path(), "auto")) {
+        ADD("flips", "event-id-wrap", test_flips_event_id_wrap);
+    }
     ADD("flips", "two-connectors", test_flips_two_connectors);
 
     ADD("edid", "read", test_edid_read);
