@@ -11,6 +11,7 @@
 #include "hw/xen/xen-dmabuf.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "xen-vdispl-buffer.h"
+#include "xen-vdispl-udmabuf.h"
 #include "trace.h"
 
 /* A grant table handle that lives as long as anything is mapped through it. */
@@ -32,10 +33,15 @@ typedef struct XenVDisplDbuf {
     XenVDisplMemory *lingering; /* destroyed, but someone still reads */
 } XenVDisplDbuf;
 
-/* Pages of the guest, mapped for reading: a dma-buf or, without, by grants. */
+/*
+ * Pages that the guest draws into, mapped for reading: the guest's own, as a
+ * dma-buf or by grants, or ours, a dma-buf that is granted to the guest.
+ */
 struct XenVDisplMemory {
     XenVDisplGrants *grants;
     XenDmabuf *dmabuf;
+    XenDmabufGrants *granted;
+    int granted_fd;
     void *addr;
     uint32_t *grant_refs;
     uint32_t nr_pages;
@@ -89,17 +95,15 @@ static void xen_vdispl_grants_unref(XenVDisplGrants *grants)
 }
 
 /*
- * Reads a grant directory. Each page of it is mapped alone and copied once,
- * so what is checked is what is used. The chain is followed only as far as
- * the entries need; a page that comes twice is a loop.
- *
- * Returns: nr references, which the caller frees, or NULL.
+ * Copies references from a grant directory, or into it. Each page of it is
+ * mapped alone and copied once, so what is checked is what is used. The chain
+ * is followed only as far as the entries need; a page that comes twice is a
+ * loop.
  */
-static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
-                                           grant_ref_t first, uint32_t nr,
-                                           Error **errp)
+static bool xen_vdispl_copy_directory(XenVDisplGrants *grants,
+                                      grant_ref_t first, uint32_t *refs,
+                                      uint32_t nr, bool write, Error **errp)
 {
-    g_autofree uint32_t *refs = g_new(uint32_t, nr);
     uint32_t nr_dirs = DIV_ROUND_UP(nr, XENDISPL_DIR_ENTRIES);
     g_autofree grant_ref_t *seen = g_new(grant_ref_t, nr_dirs);
     grant_ref_t dir = first;
@@ -113,31 +117,47 @@ static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
         if (!dir) {
             error_setg(errp, "grant directory ends after %u of %u pages",
                        done, nr);
-            return NULL;
+            return false;
         }
         for (uint32_t j = 0; j < i; j++) {
             if (seen[j] == dir) {
                 error_setg(errp, "grant directory loops at reference %u", dir);
-                return NULL;
+                return false;
             }
         }
         seen[i] = dir;
 
         page = qemu_xen_gnttab_map_refs(grants->xgt, 1, grants->domid, &dir,
-                                        PROT_READ);
+                                        PROT_READ | (write ? PROT_WRITE : 0));
         if (!page) {
             error_setg_errno(errp, errno,
                              "cannot map grant directory page, reference %u",
                              dir);
-            return NULL;
+            return false;
         }
         next = qatomic_read(&page->gref_dir_next_page);
-        memcpy(&refs[done], page->gref, count * sizeof(*refs));
+        if (write) {
+            memcpy(page->gref, &refs[done], count * sizeof(*refs));
+        } else {
+            memcpy(&refs[done], page->gref, count * sizeof(*refs));
+        }
         qemu_xen_gnttab_unmap(grants->xgt, page, &dir, 1);
 
         dir = next;
     }
+    return true;
+}
 
+/* Returns: nr references, which the caller frees, or NULL. */
+static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
+                                           grant_ref_t first, uint32_t nr,
+                                           Error **errp)
+{
+    g_autofree uint32_t *refs = g_new(uint32_t, nr);
+
+    if (!xen_vdispl_copy_directory(grants, first, refs, nr, false, errp)) {
+        return NULL;
+    }
     for (uint32_t i = 0; i < nr; i++) {
         if (!refs[i]) {
             error_setg(errp, "grant directory has no page %u of %u", i, nr);
@@ -190,40 +210,103 @@ static bool xen_vdispl_memory_get(XenVDisplMemory *mem, XenVDisplPath path,
     }
 }
 
-static XenVDisplMemory *xen_vdispl_memory_new(XenVDisplBuffers *bufs,
-                                              uint64_t dbuf_cookie,
-                                              grant_ref_t directory,
-                                              uint32_t nr_pages, Error **errp)
+/* The guest's pages, by the references that are in its directory. */
+static bool xen_vdispl_memory_open(XenVDisplMemory *mem, XenVDisplBuffers *bufs,
+                                   uint64_t dbuf_cookie, grant_ref_t directory,
+                                   Error **errp)
 {
-    XenVDisplGrants *grants = bufs->grants;
-    g_autofree uint32_t *refs = NULL;
-    XenVDisplMemory *mem;
     Error *err = NULL;
 
-    refs = xen_vdispl_read_directory(grants, directory, nr_pages, errp);
-    if (!refs) {
-        return NULL;
+    mem->grant_refs = xen_vdispl_read_directory(mem->grants, directory,
+                                                mem->nr_pages, errp);
+    if (!mem->grant_refs) {
+        return false;
     }
-
-    mem = g_new0(XenVDisplMemory, 1);
-    mem->grants = grants;
-    mem->grant_refs = refs;
-    mem->nr_pages = nr_pages;
-    mem->refs = 1;
     if (!xen_vdispl_memory_get(mem, bufs->path, &err)) {
         error_propagate(errp, err);
-        g_free(mem);
-        return NULL;
+        return false;
     }
     if (err) {
         bufs->ops->fell_back(bufs->opaque, dbuf_cookie, error_get_pretty(err));
         error_free(err);
     }
+    return true;
+}
 
-    g_steal_pointer(&refs);
-    grants->mapped += (uint64_t)nr_pages * XEN_PAGE_SIZE;
-    grants->refs++;
-    trace_xen_vdispl_map(grants->domid, mem->addr, nr_pages, !!mem->dmabuf);
+static void xen_vdispl_memory_dealloc(XenVDisplMemory *mem)
+{
+    if (mem->granted) {
+        xen_dmabuf_grant_end(mem->granted);
+    }
+    munmap(mem->addr, (size_t)mem->nr_pages * XEN_PAGE_SIZE);
+    close(mem->granted_fd);
+}
+
+/*
+ * Pages of ours, whose references go into the guest's directory. A guest that
+ * does not let go of them keeps their memory, not QEMU.
+ */
+static bool xen_vdispl_memory_alloc(XenVDisplMemory *mem, grant_ref_t directory,
+                                    Error **errp)
+{
+    XenVDisplGrants *grants = mem->grants;
+    size_t size = (size_t)mem->nr_pages * XEN_PAGE_SIZE;
+
+    mem->granted_fd = xen_vdispl_udmabuf_new(size, errp);
+    if (mem->granted_fd < 0) {
+        return false;
+    }
+    mem->addr = mmap(NULL, size, PROT_READ, MAP_SHARED, mem->granted_fd, 0);
+    if (mem->addr == MAP_FAILED) {
+        error_setg_errno(errp, errno, "cannot map a dma-buf of %zu octets",
+                         size);
+        close(mem->granted_fd);
+        return false;
+    }
+    mem->grant_refs = g_new(uint32_t, mem->nr_pages);
+    mem->granted = xen_dmabuf_grant(grants->domid, mem->granted_fd,
+                                    mem->grant_refs, mem->nr_pages, errp);
+    if (!mem->granted ||
+        !xen_vdispl_copy_directory(grants, directory, mem->grant_refs,
+                                   mem->nr_pages, true, errp)) {
+        xen_vdispl_memory_dealloc(mem);
+        return false;
+    }
+    return true;
+}
+
+static const char *xen_vdispl_memory_path(const XenVDisplMemory *mem)
+{
+    return mem->granted ? "imported" : mem->dmabuf ? "exported" : "mapped";
+}
+
+static XenVDisplMemory *
+xen_vdispl_memory_new(XenVDisplBuffers *bufs,
+                      const struct xendispl_dbuf_create_req *req,
+                      uint32_t nr_pages, bool alloc, Error **errp)
+{
+    XenVDisplMemory *mem = g_new0(XenVDisplMemory, 1);
+    bool ok;
+
+    mem->grants = bufs->grants;
+    mem->nr_pages = nr_pages;
+    mem->refs = 1;
+    if (alloc) {
+        ok = xen_vdispl_memory_alloc(mem, req->gref_directory, errp);
+    } else {
+        ok = xen_vdispl_memory_open(mem, bufs, req->dbuf_cookie,
+                                    req->gref_directory, errp);
+    }
+    if (!ok) {
+        g_free(mem->grant_refs);
+        g_free(mem);
+        return NULL;
+    }
+
+    mem->grants->mapped += (uint64_t)nr_pages * XEN_PAGE_SIZE;
+    mem->grants->refs++;
+    trace_xen_vdispl_map(mem->grants->domid, mem->addr, nr_pages,
+                         xen_vdispl_memory_path(mem));
     return mem;
 }
 
@@ -262,6 +345,11 @@ static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
     }
     if (mem->dmabuf) {
         xen_dmabuf_free(mem->dmabuf, xen_vdispl_memory_gone, mem);
+        return;
+    }
+    if (mem->granted) {
+        xen_vdispl_memory_dealloc(mem);
+        xen_vdispl_memory_gone(mem);
         return;
     }
     qemu_xen_gnttab_unmap(mem->grants->xgt, mem->addr, mem->grant_refs,
@@ -353,7 +441,7 @@ uint64_t xen_vdispl_buffers_mapped(const XenVDisplBuffers *bufs)
 
 int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
                            const struct xendispl_dbuf_create_req *req,
-                           Error **errp)
+                           bool alloc, Error **errp)
 {
     uint64_t nr_pages = DIV_ROUND_UP((uint64_t)req->buffer_sz, XEN_PAGE_SIZE);
     uint64_t size = nr_pages * XEN_PAGE_SIZE;
@@ -406,8 +494,7 @@ int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
         return -XEN_ENOMEM;
     }
 
-    mem = xen_vdispl_memory_new(bufs, req->dbuf_cookie, req->gref_directory,
-                                nr_pages, errp);
+    mem = xen_vdispl_memory_new(bufs, req, nr_pages, alloc, errp);
     if (!mem) {
         return -XEN_EINVAL;
     }
@@ -521,8 +608,12 @@ int xen_vdispl_fb_attach(XenVDisplBuffers *bufs,
     fb->stride = stride;
     fb->format = format;
     fb->data = (uint8_t *)dbuf->mem->addr + dbuf->data_ofs;
+    fb->path = xen_vdispl_memory_path(dbuf->mem);
     fb->fd = -1;
-    if (dbuf->mem->dmabuf) {
+    if (dbuf->mem->granted) {
+        fb->fd = dbuf->mem->granted_fd;
+        fb->fd_offset = dbuf->data_ofs;
+    } else if (dbuf->mem->dmabuf) {
         fb->fd = xen_dmabuf_fd(dbuf->mem->dmabuf);
         fb->fd_offset = xen_dmabuf_offset(dbuf->mem->dmabuf) + dbuf->data_ofs;
     }

@@ -54,6 +54,8 @@ typedef struct XenVDisplFormat {
  * @stride: octets from row to row
  * @format: how to read the pixels
  * @data: the first pixel
+ * @path: "exported", "mapped", or "imported": the memory is this domain's, and
+ *        the guest has imported it
  * @fd: the dma-buf that @data maps, or -1 if there is none
  * @fd_offset: of the first pixel in @fd, in octets
  *
@@ -67,6 +69,7 @@ typedef struct XenVDisplFb {
     uint32_t stride;
     const XenVDisplFormat *format;
     const uint8_t *data;
+    const char *path;
     int fd;
     uint64_t fd_offset;
     /* private */
@@ -131,11 +134,13 @@ uint64_t xen_vdispl_buffers_mapped(const XenVDisplBuffers *bufs);
  * xen_vdispl_dbuf_create - XENDISPL_OP_DBUF_CREATE
  * @bufs: the store
  * @req: private copy of the request
+ * @alloc: allocate the buffer here and grant it to the guest, by references
+ *         that go into the guest's directory
  * @errp: set on failure
  */
 int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
                            const struct xendispl_dbuf_create_req *req,
-                           Error **errp);
+                           bool alloc, Error **errp);
 
 /**
  * xen_vdispl_dbuf_destroy - XENDISPL_OP_DBUF_DESTROY

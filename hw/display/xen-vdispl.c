@@ -170,6 +170,7 @@ static int xen_vdispl_op_dbuf_create(void *opaque,
     XenVDisplConnector *conn = opaque;
     XenVDispl *vdispl = conn->vdispl;
     Error *err = NULL;
+    bool alloc;
     int status = -XEN_EINVAL;
 
     if (!xen_vdispl_is_control(conn, &err)) {
@@ -179,13 +180,10 @@ static int xen_vdispl_op_dbuf_create(void *opaque,
      * Linux' frontend leaves garbage in the flags, where the request before
      * had another field. Only when be-alloc was offered do they mean anything.
      */
-    if (vdispl->be_alloc &&
-        (req->op.dbuf_create.flags & XENDISPL_DBUF_FLG_REQ_ALLOC)) {
-        error_setg(&err, "buffers allocated by the backend are not supported, "
-                   "configure be-alloc=0");
-        return xen_vdispl_status(conn, req, -XEN_EOPNOTSUPP, err);
-    }
-    status = xen_vdispl_dbuf_create(vdispl->bufs, &req->op.dbuf_create, &err);
+    alloc = vdispl->be_alloc &&
+        (req->op.dbuf_create.flags & XENDISPL_DBUF_FLG_REQ_ALLOC);
+    status = xen_vdispl_dbuf_create(vdispl->bufs, &req->op.dbuf_create, alloc,
+                                    &err);
     return xen_vdispl_status(conn, req, status, err);
 }
 
@@ -1036,10 +1034,11 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
     be_alloc = xen_device_frontend_read(xendev, XENDISPL_FIELD_BE_ALLOC);
     vdispl->be_alloc = be_alloc && !strcmp(be_alloc, "1");
     free(be_alloc);
-    if (vdispl->be_alloc) {
+    if (vdispl->be_alloc && access("/dev/udmabuf", R_OK | W_OK) < 0) {
         warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
-                    "allocated by the backend, which is not supported and "
-                    "will fail; configure be-alloc=0", xendev->name);
+                    "allocated by the backend, which need /dev/udmabuf (%s); "
+                    "provide it or configure be-alloc=0", xendev->name,
+                    strerror(errno));
     }
 
     vdispl->broken_bh = qemu_bh_new(xen_vdispl_broken, vdispl);

@@ -101,6 +101,8 @@ static const struct dmabuf_backend_ops gntdev_dmabuf_ops = {
     .close = gntdev_close,
     .exp_from_refs = gntdev_exp_from_refs,
     .exp_wait_released = xengnttab_dmabuf_exp_wait_released,
+    .imp_to_refs = xengnttab_dmabuf_imp_to_refs,
+    .imp_release = xengnttab_dmabuf_imp_release,
 };
 
 static void gntdev_register(void)

@@ -31,6 +31,11 @@ struct XenDmabuf {
     void *opaque;
 };
 
+struct XenDmabufGrants {
+    xengnttab_handle *xgt;
+    int fd;
+};
+
 const struct dmabuf_backend_ops *xen_dmabuf_ops;
 
 bool xen_dmabuf_can_export(Error **errp)
@@ -131,4 +136,42 @@ void xen_dmabuf_free(XenDmabuf *buf, XenDmabufReleased *released,
     buf->delay = FIRST_POLL_NS;
     buf->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, xen_dmabuf_poll, buf);
     xen_dmabuf_poll(buf);
+}
+
+XenDmabufGrants *xen_dmabuf_grant(uint32_t domid, int fd, uint32_t *refs,
+                                  uint32_t count, Error **errp)
+{
+    XenDmabufGrants *grants;
+    xengnttab_handle *xgt;
+
+    if (!xen_dmabuf_ops) {
+        error_setg(errp, "there is no Xen here, or QEMU was built without "
+                   "Xen's libraries");
+        return NULL;
+    }
+    xgt = xen_dmabuf_ops->open();
+    if (!xgt) {
+        error_setg_errno(errp, errno, "cannot open the grant table");
+        return NULL;
+    }
+    if (xen_dmabuf_ops->imp_to_refs(xgt, domid, fd, count, refs) < 0) {
+        error_setg_errno(errp, errno, "cannot grant %u pages of a dma-buf",
+                         count);
+        xen_dmabuf_ops->close(xgt);
+        return NULL;
+    }
+
+    grants = g_new0(XenDmabufGrants, 1);
+    grants->xgt = xgt;
+    grants->fd = fd;
+    trace_xen_dmabuf_grant(domid, fd, count);
+    return grants;
+}
+
+void xen_dmabuf_grant_end(XenDmabufGrants *grants)
+{
+    trace_xen_dmabuf_grant_end(grants->fd);
+    xen_dmabuf_ops->imp_release(grants->xgt, grants->fd);
+    xen_dmabuf_ops->close(grants->xgt);
+    g_free(grants);
 }

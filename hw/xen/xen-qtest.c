@@ -67,6 +67,15 @@ typedef struct XenQtestDmabuf {
     QLIST_ENTRY(XenQtestDmabuf) next;
 } XenQtestDmabuf;
 
+/* Pages of a dma-buf, which domain 0 grants: references follow each other */
+typedef struct XenQtestBackendGrants {
+    struct xengntdev_handle *xgt;
+    uint32_t fd;
+    uint32_t first;
+    uint32_t count;
+    QLIST_ENTRY(XenQtestBackendGrants) next;
+} XenQtestBackendGrants;
+
 typedef struct XenQtestPort {
     bool allocated;
     struct xenevtchn_handle *bound;
@@ -95,6 +104,8 @@ typedef struct XenQtest {
     GHashTable *maps;           /* address -> XenQtestMap */
     GHashTable *foreign_maps;   /* address -> number of pages */
     QLIST_HEAD(, XenQtestDmabuf) dmabufs;
+    QLIST_HEAD(, XenQtestBackendGrants) backend_grants;
+    uint32_t next_backend_ref;
     uint64_t next_dmabuf;
     bool dmabuf_hold;
     XenQtestPort *ports;
@@ -551,12 +562,61 @@ static int dmabuf_exp_wait_released(struct xengntdev_handle *xgt, uint32_t fd,
     return 0;
 }
 
+static int dmabuf_imp_to_refs(struct xengntdev_handle *xgt, uint32_t domid,
+                              uint32_t fd, uint32_t count, uint32_t *refs)
+{
+    XenQtest *s = xgt->xen;
+    XenQtestBackendGrants *grants;
+    off_t size = lseek(fd, 0, SEEK_END);
+
+    if (call_fails(s, XEN_QTEST_CALL_DMABUF_GRANT)) {
+        return -1;
+    }
+    if (domid != XEN_QTEST_GUEST_DOMID || !count ||
+        count > MAX_PAGES_PER_MAP || size != (off_t)count * XEN_PAGE_SIZE) {
+        errno = EINVAL;
+        return -1;
+    }
+    grants = g_new0(XenQtestBackendGrants, 1);
+    grants->xgt = xgt;
+    grants->fd = fd;
+    grants->first = s->next_backend_ref;
+    grants->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        refs[i] = s->next_backend_ref++;
+    }
+    QLIST_INSERT_HEAD(&s->backend_grants, grants, next);
+    s->alive[XEN_QTEST_BACKEND_GRANTS] += count;
+    trace_xen_qtest_dmabuf_grant(fd, count, grants->first);
+    return 0;
+}
+
+static int dmabuf_imp_release(struct xengntdev_handle *xgt, uint32_t fd)
+{
+    XenQtest *s = xgt->xen;
+    XenQtestBackendGrants *grants;
+
+    QLIST_FOREACH(grants, &s->backend_grants, next) {
+        if (grants->xgt == xgt && grants->fd == fd) {
+            trace_xen_qtest_dmabuf_grant_end(fd);
+            QLIST_REMOVE(grants, next);
+            s->alive[XEN_QTEST_BACKEND_GRANTS] -= grants->count;
+            g_free(grants);
+            return 0;
+        }
+    }
+    errno = ENOENT;
+    return -1;
+}
+
 static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
     .probe = dmabuf_probe,
     .open = gnttab_open,
     .close = dmabuf_close,
     .exp_from_refs = dmabuf_exp_from_refs,
     .exp_wait_released = dmabuf_exp_wait_released,
+    .imp_to_refs = dmabuf_imp_to_refs,
+    .imp_release = dmabuf_imp_release,
 };
 
 /* Foreign memory */
@@ -1218,6 +1278,19 @@ static int command_grant(XenQtest *s, XenQtestCommand command)
     }
 }
 
+static int command_backend_grant(XenQtest *s)
+{
+    XenQtestBackendGrants *grants;
+
+    QLIST_FOREACH(grants, &s->backend_grants, next) {
+        if (s->arg[0] - grants->first < grants->count) {
+            s->length = s->arg[0] - grants->first;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
 static int command_run(XenQtest *s, uint32_t command)
 {
     switch (command) {
@@ -1231,6 +1304,8 @@ static int command_run(XenQtest *s, uint32_t command)
     case XEN_QTEST_GRANT_END:
     case XEN_QTEST_GRANT_MAPPED:
         return command_grant(s, command);
+    case XEN_QTEST_BACKEND_GRANT:
+        return command_backend_grant(s);
     case XEN_QTEST_EVTCHN_ALLOC:
         s->length = evtchn_alloc(s);
         return s->length ? 0 : -ENOSPC;
@@ -1425,6 +1500,8 @@ static void xen_qtest_init(MachineState *machine)
     s->maps = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     s->foreign_maps = g_hash_table_new(NULL, NULL);
     QLIST_INIT(&s->dmabufs);
+    QLIST_INIT(&s->backend_grants);
+    s->next_backend_ref = 1;
 
     /* qtest reads and writes memory as the first processor sees it */
     cpu = object_new(machine->cpu_type);

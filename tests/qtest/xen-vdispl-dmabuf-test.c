@@ -68,11 +68,16 @@ static char *get_string(Fixture *f, const char *id, const char *property)
     return value;
 }
 
-static void assert_path(Fixture *f, const char *expected)
+static void assert_path_of(Fixture *f, const char *id, const char *expected)
 {
-    g_autofree char *path = get_string(f, "vd0", "path");
+    g_autofree char *path = get_string(f, id, "path");
 
     g_assert_cmpstr(path, ==, expected);
+}
+
+static void assert_path(Fixture *f, const char *expected)
+{
+    assert_path_of(f, "vd0", expected);
 }
 
 /* The reason that is given, which must say @what, or nothing at all */
@@ -142,6 +147,31 @@ static bool flip_event(Fixture *f)
 
     qxen_settle(&f->xen);
     return qvdispl_event(&f->d, 0, &evt);
+}
+
+/* For pictures that fit in a page */
+#define SMALL 32
+
+/* Pixel 0 of X8R8G8B8 that assert_screendump_red() looks for */
+static const uint8_t red[] = { 0, 0, 255, 0 };
+
+static void assert_screendump_red(Fixture *f, const char *id)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *data = NULL;
+    size_t size;
+    int fd = g_file_open_tmp("xen-vdispl-XXXXXX.ppm", &name, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    qtest_qmp_assert_success(f->qts, "{ 'execute': 'screendump', "
+                             "'arguments': { 'filename': %s, "
+                             "'device': %s } }", name, id);
+    g_assert(g_file_get_contents(name, &data, &size, NULL));
+    unlink(name);
+    g_assert_cmpuint(size, ==, strlen("P6\n32 32\n255\n") +
+                     SMALL * SMALL * 3);
+    g_assert_cmpmem(data, 16, "P6\n32 32\n255\n\xff\0\0", 16);
 }
 
 /* Which path */
@@ -444,6 +474,151 @@ static void test_release_after_unplug(void)
     qvdispl_cleanup(&f.d);
     qxen_cleanup(&f.xen);
     qtest_quit(f.qts);
+}
+
+/* Imported: the back end allocates, the guest imports */
+
+/* A display of the toolstack's, vdispl0, that offers to allocate buffers */
+static void start_be_alloc(Fixture *f)
+{
+    QXenDevice dev;
+    g_autofree char *be_alloc = NULL;
+    g_autofree char *resolution = NULL;
+
+    f->qts = qtest_init("-machine xen-qtest -nodefaults");
+    qxen_init(&f->xen, f->qts);
+    qxen_device_init(&dev, &f->xen, XENDISPL_DRIVER_NAME, XENDISPL_DRIVER_NAME,
+                     0);
+    be_alloc = g_strdup_printf("%s/" XENDISPL_FIELD_BE_ALLOC, dev.fe);
+    resolution = g_strdup_printf("%s/0/" XENDISPL_FIELD_RESOLUTION, dev.fe);
+    qxen_device_create(&dev);
+    qxen_xs_write(&f->xen, QXEN_TOOLSTACK, be_alloc, "1");
+    qxen_xs_write(&f->xen, QXEN_TOOLSTACK, resolution, "%dx%d", WIDTH, HEIGHT);
+    qxen_device_start(&dev);
+    qxen_device_cleanup(&dev);
+    qxen_settle(&f->xen);
+
+    qvdispl_init(&f->d, &f->xen, 0);
+    f->idle = qxen_alive_get(&f->xen);
+    qvdispl_connect(&f->d);
+    f->connected = qxen_alive_get(&f->xen);
+}
+
+/* A request for a buffer: of its pages only the directory matters */
+static void request_alloc(Fixture *f, QVDisplBuffer *buf, unsigned int width,
+                          unsigned int height)
+{
+    qvdispl_buffer_alloc(&f->d, buf, width, height, 32, 0);
+    buf->req.flags = XENDISPL_DBUF_FLG_REQ_ALLOC;
+}
+
+/* The directory names the pages of one dma-buf in their order */
+static void assert_granted(Fixture *f, QVDisplBuffer *buf)
+{
+    g_assert_cmpuint(qxen_alive(&f->xen, XEN_QTEST_BACKEND_GRANTS), ==,
+                     buf->nr_pages);
+    for (unsigned int i = 0; i < buf->nr_pages; i += 7) {
+        uint32_t ref = qtest_readl(f->qts, qvdispl_dir_entry(buf, i));
+
+        g_assert_cmpint(qxen_backend_grant(&f->xen, ref), ==, i);
+    }
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f->d, buf), ==, 0);
+}
+
+static void test_imported_show(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    uint8_t *pixels;
+    int fd;
+
+    start_be_alloc(&f);
+    request_alloc(&f, &buf, SMALL, SMALL);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    assert_path_of(&f, "vdispl0", "imported");
+    assert_granted(&f, &buf);
+
+    /* What the guest would map by its references */
+    fd = qxen_fd_get(&f.xen, access("/dev/udmabuf", R_OK | W_OK) < 0 ?
+                     "/memfd:xen-vdispl (deleted)" : "/dmabuf:");
+    pixels = mmap(NULL, XEN_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                  0);
+    g_assert(pixels != MAP_FAILED);
+    close(fd);
+    memcpy(pixels, red, sizeof(red));
+    assert_screendump_red(&f, "vdispl0");
+    munmap(pixels, XEN_PAGE_SIZE);
+
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
+/* A directory of more than one page; and a guest that goes without a word */
+static void test_imported_disconnect(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start_be_alloc(&f);
+    request_alloc(&f, &buf, 1024, 2 * XENDISPL_DIR_ENTRIES);
+    g_assert_cmpuint(buf.nr_dirs, >, 1);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
+    assert_granted(&f, &buf);
+    qvdispl_disconnect(&f.d);
+    qxen_assert_alive(&f.xen, &f.idle);
+    qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    stop(&f);
+}
+
+/* Attack: a directory that is too short for the references, or loops */
+static void test_imported_bad_directory(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    uint32_t ends[2];
+
+    start_be_alloc(&f);
+    request_alloc(&f, &buf, 1024, 2 * XENDISPL_DIR_ENTRIES);
+    ends[0] = 0;
+    ends[1] = buf.dir_refs[0];
+    for (int i = 0; i < ARRAY_SIZE(ends); i++) {
+        qtest_writel(f.qts, qvdispl_dir_next(&buf, 0), ends[i]);
+        g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, -XEN_EINVAL);
+        qxen_assert_alive(&f.xen, &f.connected);
+    }
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+static void test_imported_faults(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    unsigned int nth;
+    bool struck;
+
+    start_be_alloc(&f);
+    request_alloc(&f, &buf, WIDTH, HEIGHT);
+    for (nth = 1, struck = true; struck; nth++) {
+        int status;
+
+        qxen_fault(&f.xen, XEN_QTEST_CALL_ANY, nth, ENOSPC);
+        status = qvdispl_dbuf_create(&f.d, &buf);
+        struck = !qxen_fault_pending(&f.xen, XEN_QTEST_CALL_ANY);
+        qxen_fault(&f.xen, XEN_QTEST_CALL_ANY, 0, 0);
+        if (!status) {
+            g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie),
+                            ==, 0);
+        }
+        qxen_assert_alive(&f.xen, &f.connected);
+    }
+    /* Handle, grants, directory, the event */
+    g_assert_cmpuint(nth, >=, 5);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
 }
 
 /* D-Bus */
@@ -952,15 +1127,13 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
 
 /* OpenGL: by Mesa's llvmpipe, which does not need a device */
 
-#define GL_SIZE 32
-
 /*
  * A buffer of one page, the first of the guest's RAM: before 10.1, QEMU's
  * displays know of dma-bufs only from their beginning.
  */
 static void gl_buffer(Fixture *f, QVDisplBuffer *buf)
 {
-    qvdispl_buffer_alloc(&f->d, buf, GL_SIZE, GL_SIZE, 32, 0);
+    qvdispl_buffer_alloc(&f->d, buf, SMALL, SMALL, 32, 0);
     g_assert_cmpuint(buf->nr_pages, ==, 1);
     qxen_grant_set(&f->xen, buf->refs[0], 0, XEN_QTEST_GRANT_ACCESS);
     qvdispl_fb(&f->d, buf, DRM_FORMAT_XRGB8888);
@@ -968,31 +1141,16 @@ static void gl_buffer(Fixture *f, QVDisplBuffer *buf)
 
 static void gl_set_config(Fixture *f, QVDisplBuffer *buf)
 {
-    g_assert_cmpint(qvdispl_set_config(&f->d, 0, buf->fb_cookie, 0, 0, GL_SIZE,
-                                       GL_SIZE, 32), ==, 0);
+    g_assert_cmpint(qvdispl_set_config(&f->d, 0, buf->fb_cookie, 0, 0, SMALL,
+                                       SMALL, 32), ==, 0);
     qxen_settle(&f->xen);
 }
 
 /* A screendump shows what the guest draws now */
 static void gl_assert_screendump(Fixture *f)
 {
-    static const uint8_t red[] = { 0, 0, 255, 0 };
-    g_autofree char *name = NULL;
-    g_autofree char *data = NULL;
-    size_t size;
-    int fd = g_file_open_tmp("xen-vdispl-XXXXXX.ppm", &name, NULL);
-
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     qtest_memwrite(f->qts, 0, red, sizeof(red));
-    qtest_qmp_assert_success(f->qts, "{ 'execute': 'screendump', "
-                             "'arguments': { 'filename': %s, "
-                             "'device': 'vd0' } }", name);
-    g_assert(g_file_get_contents(name, &data, &size, NULL));
-    unlink(name);
-    g_assert_cmpuint(size, ==, strlen("P6\n32 32\n255\n") +
-                     GL_SIZE * GL_SIZE * 3);
-    g_assert_cmpmem(data, 16, "P6\n32 32\n255\n\xff\0\0", 16);
+    assert_screendump_red(f, "vd0");
 }
 
 /*
@@ -1075,6 +1233,12 @@ int main(int argc, char **argv)
                    test_release_after_disconnect);
     qtest_add_func("xen/vdispl/dmabuf/release/after-unplug",
                    test_release_after_unplug);
+    qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
+    qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",
+                   test_imported_disconnect);
+    qtest_add_func("xen/vdispl/dmabuf/imported/bad-directory",
+                   test_imported_bad_directory);
+    qtest_add_func("xen/vdispl/dmabuf/imported/faults", test_imported_faults);
     qtest_add_func("xen/vdispl/dmabuf/dbus/map", test_dbus_map);
     qtest_add_func("xen/vdispl/dmabuf/dbus/unaligned", test_dbus_unaligned);
     qtest_add_func("xen/vdispl/dmabuf/dbus/holds", test_dbus_holds);

@@ -29,7 +29,12 @@
  *                     the grants are unmapped.  Returns 0 when that is so,
  *                     else -1 and errno, which is ETIMEDOUT when it is not
  *
- * The calls are those of libxengnttab's xengnttab_dmabuf_exp_*(), see
+ * @imp_to_refs: grants the @count pages of the dma-buf @fd to domain @domid,
+ *               and fills in @refs. Returns -1 and errno, and none, or 0
+ * @imp_release: takes them back from the buffer of number @fd. Pages that the
+ *               domain has mapped stay its own until it unmaps them
+ *
+ * The calls are those of libxengnttab's xengnttab_dmabuf_*(), see
  * docs/specs/gntdev-dmabuf.rst for what is below.
  */
 struct dmabuf_backend_ops {
@@ -41,6 +46,9 @@ struct dmabuf_backend_ops {
                          Error **errp);
     int (*exp_wait_released)(xengnttab_handle *xgt, uint32_t fd,
                              uint32_t wait_to_ms);
+    int (*imp_to_refs)(xengnttab_handle *xgt, uint32_t domid, uint32_t fd,
+                       uint32_t count, uint32_t *refs);
+    int (*imp_release)(xengnttab_handle *xgt, uint32_t fd);
 };
 
 /* NULL without Xen, or with a QEMU that was built without its libraries */
@@ -103,5 +111,31 @@ const void *xen_dmabuf_data(const XenDmabuf *buf);
  */
 void xen_dmabuf_free(XenDmabuf *buf, XenDmabufReleased *released,
                      void *opaque);
+
+typedef struct XenDmabufGrants XenDmabufGrants;
+
+/**
+ * xen_dmabuf_grant - grant the pages of a dma-buf
+ * @domid: who may map them, to read and to write
+ * @fd: the dma-buf
+ * @refs: filled with the references, in the order of the pages
+ * @count: how many pages it has
+ * @errp: set on failure; nothing is granted then
+ *
+ * Works in PV domains, too.
+ *
+ * Returns: the grants, to be given to xen_dmabuf_grant_end(), or NULL.
+ */
+XenDmabufGrants *xen_dmabuf_grant(uint32_t domid, int fd, uint32_t *refs,
+                                  uint32_t count, Error **errp);
+
+/**
+ * xen_dmabuf_grant_end - take the grants back
+ * @grants: from xen_dmabuf_grant()
+ *
+ * The domain can map none of them any more. What it has mapped it may go on
+ * using: the kernel keeps the dma-buf's memory for as long as that.
+ */
+void xen_dmabuf_grant_end(XenDmabufGrants *grants);
 
 #endif /* HW_XEN_DMABUF_H */

@@ -72,6 +72,11 @@ typedef enum XenQtestCommand {
     XEN_QTEST_GRANT_SET,
     XEN_QTEST_GRANT_END,        /* EBUSY while the back end maps it */
     XEN_QTEST_GRANT_MAPPED,     /* -> LENGTH: how often it is mapped */
+    /*
+     * A grant of the back end's, ARG0: its reference; -> LENGTH: which page of
+     * a dma-buf it is.  ENOENT: there is none
+     */
+    XEN_QTEST_BACKEND_GRANT,
 
     /* Event channels */
     XEN_QTEST_EVTCHN_ALLOC,     /* -> LENGTH: a port for domain 0 to bind */
@@ -102,6 +107,7 @@ typedef enum XenQtestAlive {
     XEN_QTEST_FOREIGN_PAGES,
     XEN_QTEST_DMABUFS,          /* also those that others have open */
     XEN_QTEST_DMABUF_PAGES,     /* pages in them */
+    XEN_QTEST_BACKEND_GRANTS,   /* pages that back ends grant the guest */
     XEN_QTEST_NR_ALIVE,
 } XenQtestAlive;
 
@@ -123,6 +129,7 @@ typedef enum XenQtestCall {
     XEN_QTEST_CALL_DMABUF_PROBE,
     XEN_QTEST_CALL_DMABUF_EXPORT,
     XEN_QTEST_CALL_DMABUF_WAIT,
+    XEN_QTEST_CALL_DMABUF_GRANT,
     XEN_QTEST_NR_CALLS,
 } XenQtestCall;
 

@@ -137,6 +137,7 @@ void qxen_assert_alive(QXen *xen, const QXenAlive *expected)
         [XEN_QTEST_FOREIGN_PAGES] = "foreign pages",
         [XEN_QTEST_DMABUFS] = "dma-bufs",
         [XEN_QTEST_DMABUF_PAGES] = "pages in dma-bufs",
+        [XEN_QTEST_BACKEND_GRANTS] = "pages granted to the guest",
     };
     QXenAlive now = qxen_alive_get(xen);
     g_autoptr(GString) wrong = g_string_new(NULL);
@@ -167,6 +168,7 @@ void qxen_assert_nothing_shared(QXen *xen)
     expected.n[XEN_QTEST_FOREIGN_PAGES] = 0;
     expected.n[XEN_QTEST_DMABUFS] = 0;
     expected.n[XEN_QTEST_DMABUF_PAGES] = 0;
+    expected.n[XEN_QTEST_BACKEND_GRANTS] = 0;
     qxen_assert_alive(xen, &expected);
 }
 
@@ -380,6 +382,14 @@ void *qxen_ram_map(QXen *xen)
 void qxen_ram_unmap(QXen *xen, void *ram)
 {
     munmap(ram, RAM_END);
+}
+
+int qxen_backend_grant(QXen *xen, uint32_t ref)
+{
+    if (command(xen, XEN_QTEST_BACKEND_GRANT, ref, 0, 0)) {
+        return -1;
+    }
+    return reg_read(xen, XEN_QTEST_REG_LENGTH);
 }
 
 void qxen_dmabuf_hold(QXen *xen, bool hold)

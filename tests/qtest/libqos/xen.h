@@ -164,6 +164,8 @@ int qxen_ram_fd(QXen *xen);
 void *qxen_ram_map(QXen *xen);
 void qxen_ram_unmap(QXen *xen, void *ram);
 
+/** qxen_backend_grant: Returns: which page of a dma-buf it is, or -1 */
+int qxen_backend_grant(QXen *xen, uint32_t ref);
 /** qxen_dmabuf_hold: while @hold, no dma-buf counts as released */
 void qxen_dmabuf_hold(QXen *xen, bool hold);
 
