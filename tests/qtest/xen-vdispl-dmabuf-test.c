@@ -453,6 +453,44 @@ static void test_release_after_disconnect(void)
     stop(&f);
 }
 
+static unsigned int open_files(Fixture *f)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtest_pid(f->qts));
+    GDir *dir = g_dir_open(path, 0, NULL);
+    unsigned int count = 0;
+
+    while (g_dir_read_name(dir)) {
+        count++;
+    }
+    g_dir_close(dir);
+    return count;
+}
+
+/* A guest that makes, shows and destroys buffers all day costs QEMU nothing */
+static void test_release_cycles(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[2];
+    unsigned int files;
+
+    start(&f, "exported", "");
+    files = open_files(&f);
+    for (int i = 0; i < 100; i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[0], SMALL, SMALL, 32, 0);
+        qvdispl_show(&f.d, 0, &buf[0], DRM_FORMAT_XRGB8888);
+        qvdispl_buffer_alloc(&f.d, &buf[1], SMALL, SMALL, 32, 0);
+        qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
+        qtest_clock_step(f.qts, REFRESH_NS);
+        g_assert(flip_event(&f));
+        qvdispl_unfb(&f.d, &buf[0]);
+        hide(&f, &buf[1]);
+    }
+    qxen_assert_alive(&f.xen, &f.connected);
+    g_assert_cmpuint(open_files(&f), ==, files);
+    stop(&f);
+}
+
 /* The device goes first */
 static void test_release_after_unplug(void)
 {
@@ -1233,6 +1271,7 @@ int main(int argc, char **argv)
                    test_release_after_disconnect);
     qtest_add_func("xen/vdispl/dmabuf/release/after-unplug",
                    test_release_after_unplug);
+    qtest_add_func("xen/vdispl/dmabuf/release/cycles", test_release_cycles);
     qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
     qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",
                    test_imported_disconnect);
