@@ -2969,6 +2969,83 @@ static void test_hotplug_screens(void)
                       "screens");
 }
 
+/* More displays than screens: the others have consoles of their own */
+static void test_hotplug_screens_taken(void)
+{
+    static const unsigned int heights[2] = { 480, 240 };
+    static const char *const ids[2] = { "screens", "vdispl1" };
+    Fixture f;
+    QVDispl d[2];
+    QVDisplBuffer buf[2];
+    Picture pic;
+    unsigned int i;
+
+    start_empty(&f, "-device xen-vdispl-screens,id=screens,count=1");
+    for (i = 0; i < 2; i++) {
+        QXenDevice dev;
+
+        toolstack_add(&f, &dev, i, "640x480");
+        qxen_device_cleanup(&dev);
+        qvdispl_init(&d[i], &f.xen, i);
+        qvdispl_connect(&d[i]);
+        qvdispl_buffer_alloc(&d[i], &buf[i], 640, heights[i], 32, 0);
+    }
+    for (i = 0; i < 2; i++) {
+        g_autofree uint8_t *data = draw(&f, &buf[i]);
+
+        qvdispl_show(&d[i], 0, &buf[i], DRM_FORMAT_XRGB8888);
+        screendump(&f, ids[i], 0, &pic);
+        assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 640, heights[i],
+                       buf[i].stride);
+        g_free(pic.rgb);
+    }
+
+    for (i = 0; i < 2; i++) {
+        qxen_device_remove(&d[i].dev);
+        qxen_settle(&f.xen);
+        qvdispl_buffer_free(&d[i], &buf[i]);
+        qvdispl_rings_free(&d[i]);
+        qvdispl_cleanup(&d[i]);
+    }
+    qxen_assert_alive(&f.xen, &f.idle);
+    /* The screen remains, but not what the guest had on it */
+    screendump(&f, "screens", 0, &pic);
+    for (i = 0; i < pic.width * 3; i++) {
+        g_assert_cmpuint(pic.rgb[i], ==, 0);
+    }
+    g_free(pic.rgb);
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+/* What an administrator gets wrong about screens ends QEMU, with the reason */
+static void test_hotplug_screens_refused(void)
+{
+    static const struct {
+        const char *args;
+        const char *reason;
+    } bad[] = {
+        { "-device xen-vdispl-screens,count=0", "must be 1 to" },
+        { "-device xen-vdispl-screens,count=17", "not 17" },
+        { "-device xen-vdispl-screens -device xen-vdispl-screens",
+          "only one xen-vdispl-screens" },
+    };
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(bad); i++) {
+        g_autofree char *err = NULL;
+        g_autofree char *cmd = g_strdup_printf(
+            "%s -machine xen-qtest -accel qtest -nodefaults -display none %s",
+            g_getenv("QTEST_QEMU_BINARY"), bad[i].args);
+        int status;
+
+        g_assert(g_spawn_command_line_sync(cmd, NULL, &err, &status, NULL));
+        g_assert(WIFEXITED(status));
+        g_assert_cmpint(WEXITSTATUS(status), ==, 1);
+        g_assert_nonnull(strstr(err, bad[i].reason));
+    }
+}
+
 /*
  * A toolstack that promises buffers of the back end's: only a request for one
  * gets one, see xen-vdispl-dmabuf-test.c
@@ -3382,6 +3459,8 @@ int main(int argc, char **argv)
 
     ADD("hotplug", "toolstack", test_hotplug_toolstack);
     ADD("hotplug", "screens", test_hotplug_screens);
+    ADD("hotplug", "screens-taken", test_hotplug_screens_taken);
+    ADD("hotplug", "screens-refused", test_hotplug_screens_refused);
     ADD("hotplug", "be-alloc", test_hotplug_be_alloc);
     ADD("hotplug", "bad-nodes", test_hotplug_bad_nodes);
     ADD("hotplug", "device-add", test_hotplug_device_add);
