@@ -469,6 +469,9 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
         "    '-vnc', ':1,display=screens,head=0',\n"
         "    '-vnc', ':2,display=screens,head=1']\n"
+        /* an HVM guest has these otherwise */
+        "vga = 'none'\n"
+        "vnc = 0\n"
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"

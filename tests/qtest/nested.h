@@ -148,7 +148,7 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * nested_guest_create - create a guest and wait for its agent
  * @machine: where
  * @name: its name
- * @type: "pv" or "pvh"
+ * @type: "pv", "pvh" or "hvm"
  * @connectors: as in xl's vdispl option, "id0:1024x768;id1:800x600", or NULL
  *
  * Returns: the guest

@@ -6,6 +6,9 @@
 CONFIG_XEN_VDISPL=y
 CONFIG_XEN_QTEST=y
 
+# The device model of an HVM guest
+CONFIG_I440FX=y
+
 # The outer machine
 CONFIG_Q35=y
 CONFIG_AMD_IOMMU=y
