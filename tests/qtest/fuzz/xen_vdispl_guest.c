@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/timer.h"
 #include "hw/xen/displif.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "../libqos/xen.h"
@@ -50,7 +51,7 @@ typedef enum Action {
     ACT_CONNECT,
     ACT_GRANT,
     ACT_FAULT,
-    ACT_HOLD_XENSTORE,
+    ACT_HOLD,
     ACT_VIEW,
     NR_ACTIONS,
 } Action;
@@ -80,6 +81,7 @@ static struct {
     bool version;
     bool renode;
     bool faults;
+    bool dmabufs_held;
 } g;
 
 /* The input */
@@ -570,6 +572,7 @@ static void act_fault(void)
         XEN_QTEST_CALL_XS_WRITE, XEN_QTEST_CALL_GNTTAB_OPEN,
         XEN_QTEST_CALL_GRANT_MAP, XEN_QTEST_CALL_EVTCHN_OPEN,
         XEN_QTEST_CALL_EVTCHN_BIND, XEN_QTEST_CALL_EVTCHN_NOTIFY,
+        XEN_QTEST_CALL_DMABUF_EXPORT, XEN_QTEST_CALL_DMABUF_WAIT,
     };
     uint32_t call = calls[take8() % ARRAY_SIZE(calls)];
 
@@ -581,6 +584,18 @@ static void hold_xenstore(bool hold)
 {
     g.xs_held = hold;
     qxen_xs_hold(&g.xen, hold);
+}
+
+/* Watches that are late; dma-bufs that somebody has open */
+static void act_hold(void)
+{
+    uint8_t what = take8();
+
+    hold_xenstore(what & 1);
+    if (what & 2) {
+        g.dmabufs_held = true;
+    }
+    qxen_dmabuf_hold(&g.xen, what & 2);
 }
 
 static void act_view(void)
@@ -642,8 +657,8 @@ static void act(Action action)
     case ACT_FAULT:
         act_fault();
         break;
-    case ACT_HOLD_XENSTORE:
-        hold_xenstore(take8() & 1);
+    case ACT_HOLD:
+        act_hold();
         break;
     case ACT_VIEW:
         act_view();
@@ -736,6 +751,13 @@ static void disconnect(bool viewer_first)
     set_state(XenbusStateClosed);
     settle();
     view_release();
+    if (g.dmabufs_held) {
+        /* The backend asks for their release from time to time */
+        qxen_dmabuf_hold(&g.xen, false);
+        qtest_clock_step(g.xen.qts, NANOSECONDS_PER_SECOND);
+        settle();
+        g.dmabufs_held = false;
+    }
     nodes_reset();
     set_state(XenbusStateInitialising);
     settle();
