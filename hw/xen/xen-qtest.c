@@ -5,7 +5,8 @@
  *
  * The machine implements the operations that back ends call (see
  * hw/xen/xen_backend_ops.h) in the process itself: a xenstore, event
- * channels, grants and foreign memory of one guest, which is the test.
+ * channels, grants, their dma-bufs and foreign memory of one guest, which is
+ * the test.
  * include/hw/xen/xen-qtest.h describes how the test drives it.
  *
  * It is stricter than Xen where that finds bugs: what is unmapped is gone at

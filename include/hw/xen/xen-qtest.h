@@ -4,9 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * xen-qtest is a Xen inside QEMU, for -accel qtest: a xenstore, a grant
- * table and event channels, with QEMU's back ends as domain 0 and the test
- * as the guest, domain 1.  Guest RAM starts at address 0; everything else
- * is done through the window described here:
+ * table with dma-bufs, and event channels, with QEMU's back ends as domain 0
+ * and the test as the guest, domain 1.  Guest RAM starts at address 0;
+ * everything else is done through the window described here:
  *
  *   XEN_QTEST_BASE + 0x0000   registers (32 bit)
  *                    0x1000   doorbells, one 32 bit register a port
