@@ -11,7 +11,6 @@
 #include "nested.h"
 
 #define PAGES 64
-#define SELFTEST "gntdev_dmabuf"
 
 static NestedMachine *machine;
 
@@ -27,40 +26,56 @@ static void check_kernel_log(void)
     }
 }
 
-/*
- * A selftest that is skipped here is run nowhere: that is a failure, with one
- * exception: without userfaultfd, lockdep says what it would.
- */
+/* Any line of TAP or KTAP that is a result. What is skipped is run nowhere. */
 static bool is_failure(const char *line)
 {
-    return g_str_has_prefix(line, "not ok ") ||
-           (strstr(line, " # SKIP ") && !strstr(line, "userfaultfd: "));
+    return g_str_has_prefix(line, "not ok ") || strstr(line, " # SKIP ");
 }
 
-static void test_selftests(void)
+/* Runs a command in dom0 that reports in TAP. */
+static void run_tap(const char *command)
 {
     g_autofree char *output = NULL;
     g_auto(GStrv) lines = NULL;
     unsigned int passed = 0;
     int status;
 
-    nested_limit("the kernel's selftests", 600);
-    output = nested_exec(&machine->dom0, &status, "/nested/" SELFTEST);
+    output = nested_exec(&machine->dom0, &status, "%s", command);
     lines = g_strsplit(output, "\n", -1);
     for (int i = 0; lines[i]; i++) {
-        if (is_failure(lines[i])) {
-            g_printerr("# %s\n", lines[i]);
+        const char *line = g_strchug(lines[i]);
+
+        if (is_failure(line)) {
+            g_printerr("# %s\n", line);
             status = status ?: 1;
-        } else if (g_str_has_prefix(lines[i], "ok ") &&
-                   !strstr(lines[i], " # SKIP ")) {
+        } else if (g_str_has_prefix(line, "ok ")) {
             passed++;
         }
     }
     if (status || !passed) {
-        nested_fail("%s exited with %d:\n%s", SELFTEST, status, output);
+        nested_fail("%s exited with %d:\n%s", command, status, output);
     }
-    g_test_message("%u selftests passed", passed);
+    g_test_message("%u passed", passed);
     check_kernel_log();
+}
+
+/* The kernel ran these when it booted. */
+static void test_kunit(void)
+{
+    nested_limit("reading the results of KUnit", 60);
+    run_tap("cat /sys/kernel/debug/kunit/xen-gntdev-dmabuf/results");
+}
+
+static void test_gntdev_dmabuf(void)
+{
+    nested_limit("the selftests of gntdev's dma-bufs", 900);
+    run_tap("/nested/gntdev_dmabuf");
+}
+
+static void test_mmap_info(void)
+{
+    nested_limit("the selftest of DMA_BUF_IOCTL_MMAP_INFO", 60);
+    run_tap("/nested/mmap_info");
 }
 
 static unsigned int dma_bufs(void)
@@ -129,7 +144,9 @@ int main(int argc, char **argv)
     int ret;
 
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/nested/kernel/selftests", test_selftests);
+    g_test_add_func("/nested/kernel/kunit", test_kunit);
+    g_test_add_func("/nested/kernel/gntdev-dmabuf", test_gntdev_dmabuf);
+    g_test_add_func("/nested/kernel/mmap-info", test_mmap_info);
     g_test_add_func("/nested/kernel/import-in-use", test_import_in_use);
     machine = nested_boot("");
     ret = g_test_run();
