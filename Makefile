@@ -27,7 +27,7 @@ help:
 	@echo 'make demo       show a Xen guest on a nested machine: build/demo/'
 	@echo '                (GUEST=pv or pvh; STAY=y: stay up without a terminal, too)'
 	@echo 'make check      run every test (SUITE=unit, qtest, nested, kernel or style: one kind)'
-	@echo 'make check-all  the slow ones, too: HVM guests, sanitizers, other versions of QEMU'
+	@echo 'make check-all  the slow ones, too: HVM guests, sanitizers, other QEMU and Linux'
 	@echo 'make fuzz       look for input that breaks the device (TIME=60 seconds, twice)'
 	@echo 'make coverage   how much of the device the tests reach: build/coverage/'
 	@echo 'make mutants    whether the tests see the bugs of tests/mutants'
@@ -59,7 +59,7 @@ check: prepare
 	$(build) $$bases check $(suites)
 
 check-all: prepare
-	@$(bases) $(build) $$bases check unit qtest nested hvm kernel style asan next
+	@$(bases) $(build) $$bases check unit qtest nested hvm kernel style asan next linux
 
 fuzz coverage mutants: prepare
 	@$(root) run env TIME=$(or $(TIME),60) scripts/build $(options) run-$@
