@@ -443,10 +443,11 @@ void nested_guest_connect(NestedGuest *g)
 }
 
 NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
-                                 const char *type, const char *connectors)
+                                 const char *type, const char *path,
+                                 const char *connectors)
 {
     NestedGuest *g = g_new0(NestedGuest, 1);
-    g_autofree char *path = g_strdup_printf("%s/%s.cfg", m->dir, name);
+    g_autofree char *file = g_strdup_printf("%s/%s.cfg", m->dir, name);
     g_autofree char *log = g_strdup_printf("%s/guest-%s.log", m->dir, name);
     g_autofree char *vdispl = connectors ?
         g_strdup_printf("vdispl = ['backend=0,be-alloc=0,connectors=%s']\n",
@@ -466,6 +467,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "device_model_override = '/nested/qemu-system-x86_64'\n"
         "device_model_args = ['-L', '/usr/share/qemu',\n"
         "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off',\n"
+        "    '-global', 'xen-vdispl.path=%s',\n"
         "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
         "    '-vnc', ':1,display=screens,head=0',\n"
         "    '-vnc', ':2,display=screens,head=1']\n"
@@ -475,7 +477,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"
-        "%s", name, type, name, name, vdispl);
+        "%s", name, type, name, name, path, vdispl);
 
     g->machine = m;
     g->name = g_strdup(name);
@@ -483,7 +485,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
     g->agent.fd = g->qmp_fd = -1;
 
     unlink(log);
-    g_assert_true(g_file_set_contents(path, config, -1, NULL));
+    g_assert_true(g_file_set_contents(file, config, -1, NULL));
     nested_limit("creating a guest", GUEST_SECONDS);
     nested_do(&m->dom0, "xl create /share/%s.cfg", name);
     nested_guest_connect(g);

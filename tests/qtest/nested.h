@@ -149,12 +149,14 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * @machine: where
  * @name: its name
  * @type: "pv", "pvh" or "hvm"
+ * @path: the device's property of that name
  * @connectors: as in xl's vdispl option, "id0:1024x768;id1:800x600", or NULL
  *
  * Returns: the guest
  */
 NestedGuest *nested_guest_create(NestedMachine *machine, const char *name,
-                                 const char *type, const char *connectors);
+                                 const char *type, const char *path,
+                                 const char *connectors);
 
 /**
  * nested_guest_disconnect - close what is open to a guest

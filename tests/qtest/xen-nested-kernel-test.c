@@ -101,7 +101,8 @@ static char *wait_said(NestedAgent *agent, const char *log, const char *what)
  */
 static void test_import_in_use(void)
 {
-    NestedGuest *guest = nested_guest_create(machine, "holder", "pv", NULL);
+    NestedGuest *guest = nested_guest_create(machine, "holder", "pv", "auto",
+                                             NULL);
     unsigned int before = dma_bufs();
     g_autofree char *granted = NULL;
 

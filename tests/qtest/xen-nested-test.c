@@ -22,6 +22,7 @@
 static NestedMachine *machine;
 static NestedGuest *guest;
 static const char *guest_type;
+static const char *guest_path;
 static char *baseline;
 static int connector_id[2];
 
@@ -39,7 +40,7 @@ static void need_guest(void)
     }
     if (!guest) {
         guest = nested_guest_create(machine, guest_type, guest_type,
-                                    CONNECTORS);
+                                    guest_path, CONNECTORS);
         nested_limit("loading the frontend", 180);
         nested_load_frontend(guest);
         nested_find_connectors(guest, connector_id);
@@ -135,12 +136,24 @@ static void expect_both(void)
     nested_expect(guest, 1, nested_picture_crop(whole, W0, W1, H1), 0);
 }
 
+/* How both came there */
+static void expect_path(const char *path)
+{
+    g_autofree char *paths = g_strdup_printf("%s,%s", path, path);
+    g_autoptr(QDict) answer =
+        nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
+                   "'path': 'vdispl0', 'property': 'path'}}");
+
+    g_assert_cmpstr(qdict_get_try_str(answer, "return"), ==, paths);
+}
+
 static void test_first_light(void)
 {
     need_guest();
     nested_limit("first light", 300);
     show_both();
     expect_both();
+    expect_path(guest_path);
     nested_client_stop(guest);
     check_clean();
 }
@@ -304,12 +317,10 @@ static void wait_device_gone(void)
     nested_fail("the device model still has vdispl0");
 }
 
-static void test_hotplug(void)
+static void attach_again(bool be_alloc)
 {
     g_autofree char *left = NULL;
 
-    need_guest();
-    nested_limit("detach and attach", 300);
     nested_do(&machine->dom0, "xl vdispl-detach %s 0", guest->name);
     nested_wait(&guest->agent, "[ ! -e " NESTED_CARD " ]");
     left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl "
@@ -324,13 +335,39 @@ static void test_hotplug(void)
     nested_wait(&guest->agent, "[ ! -e /sys/devices/vdispl-0 ]");
 
     nested_do(&machine->dom0, "xl vdispl-attach %s "
-              "backend=0 be-alloc=0 'connectors=" CONNECTORS "'", guest->name);
+              "backend=0 be-alloc=%d 'connectors=" CONNECTORS "'",
+              guest->name, be_alloc);
     /* where the frontend says that its back end has gone */
     nested_do(&guest->agent, "dmesg -C");
     nested_load_frontend(guest);
     nested_find_connectors(guest, connector_id);
+}
+
+static void test_hotplug(void)
+{
+    need_guest();
+    nested_limit("detach and attach", 300);
+    attach_again(false);
     show_both();
     expect_both();
+    nested_client_stop(guest);
+    check_clean();
+}
+
+/* Buffers of dom0's memory, which the guest maps */
+static void test_be_alloc(void)
+{
+    need_guest();
+    nested_limit("be-alloc", 600);
+    attach_again(true);
+    show_both();
+    expect_both();
+    expect_path("imported");
+    nested_client_stop(guest);
+    attach_again(false);
+    show_both();
+    expect_both();
+    expect_path(guest_path);
     nested_client_stop(guest);
     check_clean();
 }
@@ -470,6 +507,7 @@ static void add_tests(const char *type)
         { "disable", test_disable, true },
         { "reload", test_reload, true },
         { "hotplug", test_hotplug, true },
+        { "be-alloc", test_be_alloc, true },
         { "reboot", test_reboot, true },
         { "kexec", test_kexec, false, true },
         { "destroy", test_destroy, true, true },
@@ -498,6 +536,8 @@ int main(int argc, char **argv)
         return 2;
     }
     guest_type = argv[1];
+    /* each type shows one of the paths, which every guest can take */
+    guest_path = !strcmp(guest_type, "pv") ? "mapped" : "exported";
     add_tests(guest_type);
     ret = g_test_run();
     if (machine) {
