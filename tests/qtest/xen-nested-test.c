@@ -354,7 +354,11 @@ static void test_hotplug(void)
     check_clean();
 }
 
-/* Buffers of dom0's memory, which the guest maps */
+/*
+ * Buffers of dom0's memory, which the guest maps. A PV guest shows them, but
+ * its Linux 6.12 then complains of its page counters ("Bad rss-counter state")
+ * and shows nothing any more.
+ */
 static void test_be_alloc(void)
 {
     need_guest();
@@ -496,30 +500,29 @@ static void add_tests(const char *type)
     static const struct {
         const char *name;
         void (*func)(void);
-        bool para;      /* for PV and PVH guests */
-        bool hvm;
+        const char *types;
     } cases[] = {
-        { "first-light", test_first_light, true, true },
-        { "formats", test_formats, true },
-        { "flips", test_flips, true },
-        { "rates", test_rates, true },
-        { "viewer", test_viewer, true },
-        { "disable", test_disable, true },
-        { "reload", test_reload, true },
-        { "hotplug", test_hotplug, true },
-        { "be-alloc", test_be_alloc, true },
-        { "reboot", test_reboot, true },
-        { "kexec", test_kexec, false, true },
-        { "destroy", test_destroy, true, true },
-        { "kill", test_kill, true },
+        { "first-light", test_first_light, "pv pvh hvm" },
+        { "formats", test_formats, "pv pvh" },
+        { "flips", test_flips, "pv pvh" },
+        { "rates", test_rates, "pv pvh" },
+        { "viewer", test_viewer, "pv pvh" },
+        { "disable", test_disable, "pv pvh" },
+        { "reload", test_reload, "pv pvh" },
+        { "hotplug", test_hotplug, "pv pvh" },
+        { "be-alloc", test_be_alloc, "pvh" },
+        { "reboot", test_reboot, "pv pvh" },
+        { "kexec", test_kexec, "hvm" },
+        { "destroy", test_destroy, "pv pvh hvm" },
+        { "kill", test_kill, "pv pvh" },
     };
-    bool hvm = !strcmp(type, "hvm");
 
     for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_auto(GStrv) types = g_strsplit(cases[i].types, " ", 0);
         g_autofree char *path = g_strdup_printf("/nested/%s/%s", type,
-                                               cases[i].name);
+                                                cases[i].name);
 
-        if ((hvm && cases[i].hvm) || (!hvm && cases[i].para)) {
+        if (g_strv_contains((const char **)types, type)) {
             g_test_add_func(path, cases[i].func);
         }
     }
