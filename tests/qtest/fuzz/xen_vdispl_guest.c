@@ -81,7 +81,7 @@ static struct {
     bool version;
     bool renode;
     bool faults;
-    bool dmabufs_held;
+    bool dmabufs_late;
 } g;
 
 /* The input */
@@ -577,6 +577,9 @@ static void act_fault(void)
     uint32_t call = calls[take8() % ARRAY_SIZE(calls)];
 
     g.faults = true;
+    if (call == XEN_QTEST_CALL_DMABUF_WAIT) {
+        g.dmabufs_late = true;
+    }
     qxen_fault(&g.xen, call, take8() % 32, EIO);
 }
 
@@ -593,7 +596,7 @@ static void act_hold(void)
 
     hold_xenstore(what & 1);
     if (what & 2) {
-        g.dmabufs_held = true;
+        g.dmabufs_late = true;
     }
     qxen_dmabuf_hold(&g.xen, what & 2);
 }
@@ -751,12 +754,12 @@ static void disconnect(bool viewer_first)
     set_state(XenbusStateClosed);
     settle();
     view_release();
-    if (g.dmabufs_held) {
+    if (g.dmabufs_late) {
         /* The backend asks for their release from time to time */
         qxen_dmabuf_hold(&g.xen, false);
         qtest_clock_step(g.xen.qts, NANOSECONDS_PER_SECOND);
         settle();
-        g.dmabufs_held = false;
+        g.dmabufs_late = false;
     }
     nodes_reset();
     set_state(XenbusStateInitialising);
