@@ -102,7 +102,8 @@ struct XenVDispl {
 
     /* The connection; bufs is NULL without one. */
     XenVDisplBuffers *bufs;
-    bool be_alloc;
+    bool may_alloc;
+    bool be_alloc;              /* what the guest's configuration says */
     uint32_t version;
     QLIST_HEAD(, XenVDisplDestroy) destroys;
 
@@ -182,6 +183,10 @@ static int xen_vdispl_op_dbuf_create(void *opaque,
      */
     alloc = vdispl->be_alloc &&
         (req->op.dbuf_create.flags & XENDISPL_DBUF_FLG_REQ_ALLOC);
+    if (alloc && !vdispl->may_alloc) {
+        error_setg(&err, "buffers are not allocated here (property be-alloc)");
+        return xen_vdispl_status(conn, req, -XEN_EOPNOTSUPP, err);
+    }
     status = xen_vdispl_dbuf_create(vdispl->bufs, &req->op.dbuf_create, alloc,
                                     &err);
     return xen_vdispl_status(conn, req, status, err);
@@ -1034,7 +1039,15 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
     be_alloc = xen_device_frontend_read(xendev, XENDISPL_FIELD_BE_ALLOC);
     vdispl->be_alloc = be_alloc && !strcmp(be_alloc, "1");
     free(be_alloc);
-    if (vdispl->be_alloc && access("/dev/udmabuf", R_OK | W_OK) < 0) {
+    /*
+     * It stands in the guest's own part of xenstore, and a guest can keep what
+     * it is given: so it is for the administrator to allow it.
+     */
+    if (vdispl->be_alloc && !vdispl->may_alloc) {
+        warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
+                    "allocated by the backend, which property 'be-alloc' does "
+                    "not allow", xendev->name);
+    } else if (vdispl->be_alloc && access("/dev/udmabuf", R_OK | W_OK) < 0) {
         warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
                     "allocated by the backend, which need /dev/udmabuf (%s); "
                     "provide it or configure be-alloc=0", xendev->name,
@@ -1206,6 +1219,7 @@ static const Property xen_vdispl_properties[] = {
     DEFINE_PROP_SIZE("max-mapped", XenVDispl, max_mapped, DEFAULT_MAX_MAPPED),
     DEFINE_PROP_UINT32("max-buffers", XenVDispl, max_buffers,
                        DEFAULT_MAX_BUFFERS),
+    DEFINE_PROP_BOOL("be-alloc", XenVDispl, may_alloc, false),
 };
 
 static void xen_vdispl_class_init(ObjectClass *klass,

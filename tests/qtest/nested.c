@@ -468,6 +468,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "device_model_args = ['-L', '/usr/share/qemu',\n"
         "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off',\n"
         "    '-global', 'xen-vdispl.path=%s',\n"
+        "    '-global', 'xen-vdispl.be-alloc=on',\n"
         "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
         "    '-vnc', ':1,display=screens,head=0',\n"
         "    '-vnc', ':2,display=screens,head=1']\n"

@@ -523,7 +523,8 @@ static void start_be_alloc(Fixture *f)
     g_autofree char *be_alloc = NULL;
     g_autofree char *resolution = NULL;
 
-    f->qts = qtest_init("-machine xen-qtest -nodefaults");
+    f->qts = qtest_init("-machine xen-qtest -nodefaults "
+                        "-global xen-vdispl.be-alloc=on");
     qxen_init(&f->xen, f->qts);
     qxen_device_init(&dev, &f->xen, XENDISPL_DRIVER_NAME, XENDISPL_DRIVER_NAME,
                      0);

@@ -3046,28 +3046,32 @@ static void test_hotplug_screens_refused(void)
     }
 }
 
-/*
- * A toolstack that promises buffers of the back end's: only a request for one
- * gets one, see xen-vdispl-dmabuf-test.c
- */
-static void test_hotplug_be_alloc(void)
+/* A toolstack promises buffers of the back end's */
+static void start_be_alloc(Fixture *f, const char *args)
 {
-    Fixture f;
     QXenDevice dev;
-    QVDisplBuffer buf;
     g_autofree char *key = NULL;
 
-    start_empty(&f, "");
-    qxen_device_init(&dev, &f.xen, XENDISPL_DRIVER_NAME,
+    start_empty(f, args);
+    qxen_device_init(&dev, &f->xen, XENDISPL_DRIVER_NAME,
                      XENDISPL_DRIVER_NAME, 0);
     key = g_strdup_printf("%s/" XENDISPL_FIELD_BE_ALLOC, dev.fe);
     qxen_device_cleanup(&dev);
-    qxen_xs_write(&f.xen, QXEN_TOOLSTACK, key, "1");
-    toolstack_add(&f, &dev, 0, "640x480");
+    qxen_xs_write(&f->xen, QXEN_TOOLSTACK, key, "1");
+    toolstack_add(f, &dev, 0, "640x480");
     qxen_device_cleanup(&dev);
 
-    qvdispl_init(&f.d, &f.xen, 0);
-    qvdispl_connect(&f.d);
+    qvdispl_init(&f->d, &f->xen, 0);
+    qvdispl_connect(&f->d);
+}
+
+/* Only a request for one gets one, see xen-vdispl-dmabuf-test.c */
+static void test_hotplug_be_alloc(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start_be_alloc(&f, "-global xen-vdispl.be-alloc=on");
     qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
     buf.req.flags = XENDISPL_DBUF_FLG_REQ_ALLOC;
     g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
@@ -3079,6 +3083,26 @@ static void test_hotplug_be_alloc(void)
     g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
     g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf.req.dbuf_cookie), ==, 0);
     qvdispl_buffer_free(&f.d, &buf);
+    qvdispl_disconnect(&f.d);
+    qvdispl_cleanup(&f.d);
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+/* Attack: a guest writes be-alloc into its own nodes, to keep dom0's memory */
+static void test_hotplug_be_alloc_off(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    QXenAlive before;
+
+    start_be_alloc(&f, "");
+    before = qxen_alive_get(&f.xen);
+    qvdispl_buffer_alloc(&f.d, &buf, 64, 64, 32, 0);
+    buf.req.flags = XENDISPL_DBUF_FLG_REQ_ALLOC;
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, -XEN_EOPNOTSUPP);
+    qvdispl_buffer_free(&f.d, &buf);
+    qxen_assert_alive(&f.xen, &before);
     qvdispl_disconnect(&f.d);
     qvdispl_cleanup(&f.d);
     qxen_cleanup(&f.xen);
@@ -3462,6 +3486,7 @@ int main(int argc, char **argv)
     ADD("hotplug", "screens-taken", test_hotplug_screens_taken);
     ADD("hotplug", "screens-refused", test_hotplug_screens_refused);
     ADD("hotplug", "be-alloc", test_hotplug_be_alloc);
+    ADD("hotplug", "be-alloc-off", test_hotplug_be_alloc_off);
     ADD("hotplug", "bad-nodes", test_hotplug_bad_nodes);
     ADD("hotplug", "device-add", test_hotplug_device_add);
 
