@@ -423,11 +423,14 @@ XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
     return bufs;
 }
 
+void xen_vdispl_buffers_clear(XenVDisplBuffers *bufs)
+{
+    g_hash_table_remove_all(bufs->fbs);
+    g_hash_table_remove_all(bufs->dbufs);
+}
+
 void xen_vdispl_buffers_free(XenVDisplBuffers *bufs)
 {
-    if (!bufs) {
-        return;
-    }
     g_hash_table_destroy(bufs->fbs);
     g_hash_table_destroy(bufs->dbufs);
     xen_vdispl_grants_unref(bufs->grants);

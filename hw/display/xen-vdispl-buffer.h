@@ -111,11 +111,18 @@ XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
                                          void *opaque, Error **errp);
 
 /**
- * xen_vdispl_buffers_free - forget all cookies
- * @bufs: the store, or NULL
+ * xen_vdispl_buffers_clear - forget all cookies, as the guest has
+ * @bufs: the store
  *
- * Memory that someone still reads is unmapped when they let go. The store's
- * operations are not called any more.
+ * Memory that someone still reads is unmapped when they let go, and counts
+ * against @max_mapped until then: a guest cannot get around that by connecting
+ * anew. The store's operations are not called for what was in it.
+ */
+void xen_vdispl_buffers_clear(XenVDisplBuffers *bufs);
+
+/**
+ * xen_vdispl_buffers_free - free a store, as if cleared first
+ * @bufs: the store
  */
 void xen_vdispl_buffers_free(XenVDisplBuffers *bufs);
 

@@ -95,15 +95,15 @@ struct XenVDispl {
     uint64_t max_mapped;
     uint32_t max_buffers;
     XenVDisplPath path;
+    bool may_alloc;
 
+    bool be_alloc;              /* what the guest's configuration says */
+    XenVDisplBuffers *bufs;     /* empty without a connection */
     XenVDisplConnector conn[MAX_CONNECTORS];
     uint32_t nr_connectors;
     struct qemu_xs_watch *backend_watch;
 
-    /* The connection; bufs is NULL without one. */
-    XenVDisplBuffers *bufs;
-    bool may_alloc;
-    bool be_alloc;              /* what the guest's configuration says */
+    /* The connection */
     uint32_t version;
     QLIST_HEAD(, XenVDisplDestroy) destroys;
 
@@ -607,7 +607,7 @@ static void xen_vdispl_disconnect(XenVDispl *vdispl)
 
     timer_del(vdispl->closing_timer);
     qemu_bh_cancel(vdispl->broken_bh);
-    if (!vdispl->bufs) {
+    if (!vdispl->conn[0].req_page) {
         return;
     }
     trace_xen_vdispl_disconnect(vdispl->xendev.name);
@@ -618,7 +618,7 @@ static void xen_vdispl_disconnect(XenVDispl *vdispl)
     for (uint32_t i = 0; i < vdispl->nr_connectors; i++) {
         xen_vdispl_connector_disconnect(&vdispl->conn[i]);
     }
-    g_clear_pointer(&vdispl->bufs, xen_vdispl_buffers_free);
+    xen_vdispl_buffers_clear(vdispl->bufs);
 }
 
 static bool xen_vdispl_connect(XenVDispl *vdispl, Error **errp)
@@ -641,15 +641,6 @@ static bool xen_vdispl_connect(XenVDispl *vdispl, Error **errp)
         return false;
     }
     free(version);
-
-    vdispl->bufs = xen_vdispl_buffers_new(xendev->frontend_id, vdispl->path,
-                                          vdispl->max_mapped,
-                                          vdispl->max_buffers,
-                                          &xen_vdispl_buffers_ops, vdispl,
-                                          errp);
-    if (!vdispl->bufs) {
-        return false;
-    }
 
     for (uint32_t i = 0; i < vdispl->nr_connectors; i++) {
         /* A frontend may support fewer connectors than it was given. */
@@ -1054,6 +1045,14 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
                     strerror(errno));
     }
 
+    vdispl->bufs = xen_vdispl_buffers_new(xendev->frontend_id, vdispl->path,
+                                          vdispl->max_mapped,
+                                          vdispl->max_buffers,
+                                          &xen_vdispl_buffers_ops, vdispl,
+                                          errp);
+    if (!vdispl->bufs) {
+        return;
+    }
     vdispl->broken_bh = qemu_bh_new(xen_vdispl_broken, vdispl);
     vdispl->closing_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL,
                                          xen_vdispl_closing, vdispl);
@@ -1096,6 +1095,7 @@ static void xen_vdispl_unrealize(XenDevice *xendev)
     vdispl->nr_connectors = 0;
     g_clear_pointer(&vdispl->closing_timer, timer_free);
     g_clear_pointer(&vdispl->broken_bh, qemu_bh_delete);
+    g_clear_pointer(&vdispl->bufs, xen_vdispl_buffers_free);
     g_clear_pointer(&vdispl->path_reason, g_free);
 }
 

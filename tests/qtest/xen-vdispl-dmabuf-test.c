@@ -462,6 +462,38 @@ static void test_release_after_disconnect(void)
     stop(&f);
 }
 
+/*
+ * Attack: a guest that connects over and over, while somebody holds on to the
+ * pictures it has shown. What they hold is within its quota, two of them.
+ */
+static void test_release_quota(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[4];
+
+    start(&f, "auto", "-global xen-vdispl.max-mapped=5M");
+    qxen_dmabuf_hold(&f.xen, true);
+    for (int i = 0; i < ARRAY_SIZE(buf); i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[i], WIDTH, HEIGHT, 32, 0);
+        g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf[i]), ==,
+                        i < 2 ? 0 : -XEN_ENOMEM);
+        qvdispl_disconnect(&f.d);
+        qvdispl_restart(&f.d);
+        qvdispl_connect(&f.d);
+    }
+    g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_DMABUFS), ==, 2);
+
+    qxen_dmabuf_hold(&f.xen, false);
+    step_ms(&f, 1000);
+    qxen_assert_alive(&f.xen, &f.connected);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf[2]), ==, 0);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf[2].req.dbuf_cookie), ==, 0);
+    for (int i = 0; i < ARRAY_SIZE(buf); i++) {
+        qvdispl_buffer_free(&f.d, &buf[i]);
+    }
+    stop(&f);
+}
+
 static unsigned int open_files(Fixture *f)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtest_pid(f->qts));
@@ -1301,6 +1333,7 @@ int main(int argc, char **argv)
                    test_release_after_disconnect);
     qtest_add_func("xen/vdispl/dmabuf/release/after-unplug",
                    test_release_after_unplug);
+    qtest_add_func("xen/vdispl/dmabuf/release/quota", test_release_quota);
     qtest_add_func("xen/vdispl/dmabuf/release/cycles", test_release_cycles);
     qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
     qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",

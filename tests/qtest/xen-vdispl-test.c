@@ -3257,8 +3257,8 @@ static void test_faults_connect(void)
 static void test_faults_recover(void)
 {
     static const XenQtestCall calls[] = {
-        XEN_QTEST_CALL_GNTTAB_OPEN, XEN_QTEST_CALL_GRANT_MAP,
-        XEN_QTEST_CALL_EVTCHN_OPEN, XEN_QTEST_CALL_EVTCHN_BIND,
+        XEN_QTEST_CALL_GRANT_MAP, XEN_QTEST_CALL_EVTCHN_OPEN,
+        XEN_QTEST_CALL_EVTCHN_BIND,
     };
     Fixture f;
     int i;
