@@ -520,6 +520,16 @@ QDict *nested_qmp(NestedGuest *g, const char *fmt, ...)
     return receive(g->qmp_fd);
 }
 
+void nested_qmp_do(NestedGuest *g, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    qmp_fd_vsend(g->qmp_fd, fmt, ap);
+    va_end(ap);
+    qobject_unref(receive_return(g->qmp_fd));
+}
+
 NestedPicture *nested_picture_new(unsigned int width, unsigned int height)
 {
     NestedPicture *picture = g_new0(NestedPicture, 1);

@@ -198,6 +198,14 @@ unsigned int nested_guest_domid(NestedGuest *guest);
 QDict *nested_qmp(NestedGuest *guest, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 
 /**
+ * nested_qmp_do - run a QMP command that has to succeed
+ * @guest: the guest
+ * @fmt: the command, as for qtest_qmp()
+ */
+void nested_qmp_do(NestedGuest *guest, const char *fmt, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/**
  * nested_screendump - see what a connector shows
  * @guest: the guest
  * @head: the connector's index

@@ -317,11 +317,10 @@ static void wait_device_gone(void)
     nested_fail("the device model still has vdispl0");
 }
 
-static void attach_again(bool be_alloc)
+static void wait_detached(void)
 {
     g_autofree char *left = NULL;
 
-    nested_do(&machine->dom0, "xl vdispl-detach %s 0", guest->name);
     nested_wait(&guest->agent, "[ ! -e " NESTED_CARD " ]");
     left = nested_run(&machine->dom0, "xenstore-ls backend/vdispl "
                       "2> /dev/null | grep online || true");
@@ -333,24 +332,60 @@ static void attach_again(bool be_alloc)
      * driver says at its end, in the new one's node, that it is closed.
      */
     nested_wait(&guest->agent, "[ ! -e /sys/devices/vdispl-0 ]");
+    /* where the frontend says that its back end has gone */
+    nested_do(&guest->agent, "dmesg -C");
+}
 
+static void detach(void)
+{
+    nested_do(&machine->dom0, "xl vdispl-detach %s 0", guest->name);
+    wait_detached();
+}
+
+static void find_device(void)
+{
+    nested_load_frontend(guest);
+    nested_find_connectors(guest, connector_id);
+}
+
+static void attach(bool be_alloc)
+{
     nested_do(&machine->dom0, "xl vdispl-attach %s "
               "backend=0 be-alloc=%d 'connectors=" CONNECTORS "'",
               guest->name, be_alloc);
-    /* where the frontend says that its back end has gone */
-    nested_do(&guest->agent, "dmesg -C");
-    nested_load_frontend(guest);
-    nested_find_connectors(guest, connector_id);
+    find_device();
 }
 
 static void test_hotplug(void)
 {
     need_guest();
     nested_limit("detach and attach", 300);
-    attach_again(false);
+    detach();
+    attach(false);
     show_both();
     expect_both();
     nested_client_stop(guest);
+    check_clean();
+}
+
+/* QEMU's own device, which no toolstack knows of */
+static void test_device(void)
+{
+    need_guest();
+    nested_limit("device_add and device_del", 300);
+    detach();
+    nested_qmp_do(guest, "{'execute': 'device_add', 'arguments': {"
+                  "'driver': 'xen-vdispl', 'id': 'vdispl0', "
+                  "'connectors': '" CONNECTORS "'}}");
+    find_device();
+    show_both();
+    expect_both();
+    expect_path(guest_path);
+    nested_client_stop(guest);
+    nested_qmp_do(guest, "{'execute': 'device_del', 'arguments': {"
+                  "'id': 'vdispl0'}}");
+    wait_detached();
+    attach(false);
     check_clean();
 }
 
@@ -363,12 +398,14 @@ static void test_be_alloc(void)
 {
     need_guest();
     nested_limit("be-alloc", 600);
-    attach_again(true);
+    detach();
+    attach(true);
     show_both();
     expect_both();
     expect_path("imported");
     nested_client_stop(guest);
-    attach_again(false);
+    detach();
+    attach(false);
     show_both();
     expect_both();
     expect_path(guest_path);
@@ -510,6 +547,7 @@ static void add_tests(const char *type)
         { "disable", test_disable, "pv pvh" },
         { "reload", test_reload, "pv pvh" },
         { "hotplug", test_hotplug, "pv pvh" },
+        { "device", test_device, "pv pvh" },
         { "be-alloc", test_be_alloc, "pvh" },
         { "reboot", test_reboot, "pv pvh" },
         { "kexec", test_kexec, "hvm" },
