@@ -21,6 +21,7 @@ options = -Dqemu_src=$(if $(QEMU_SRC),/user/)qemu \
 # The trees under the images are made on the host, before the root is entered.
 bases = bases=$$($(root) bases dom0 guest) &&
 build = $(root) run scripts/build $(options)
+viewer = contrib/xen-vdispl-wayland/xen-vdispl-wayland
 
 help:
 	@echo 'make help       this list'
@@ -33,8 +34,10 @@ help:
 	@echo 'make mutants    whether the tests see the bugs of tests/mutants'
 	@echo 'make qemu       build QEMU alone: build/qemu/qemu-system-x86_64'
 	@echo 'make kernel     build the dom0 kernel alone: build/kernel/'
+	@echo 'make viewer     build the Wayland viewer alone: build/contrib/'
 	@echo 'make images     build all of the nested machine: build/tests/nested/'
-	@echo 'make install    install the QEMU for a Debian 13 Xen host, beside its own'
+	@echo 'make install    install QEMU for a Debian 13 Xen host, beside its own,'
+	@echo '                and the Wayland viewer'
 	@echo '                (DESTDIR=, PREFIX=$(PREFIX))'
 	@echo 'make shell      a shell in the build root'
 	@echo 'make clean      remove what was built in this checkout: build/'
@@ -47,6 +50,9 @@ prepare:
 
 qemu kernel: prepare
 	@$(build) $@.stamp
+
+viewer: prepare
+	@$(build) $(viewer)
 
 images: prepare
 	@$(bases) $(build) $$bases test-nested
@@ -64,8 +70,9 @@ check-all: prepare
 fuzz coverage mutants: prepare
 	@$(root) run env TIME=$(or $(TIME),60) scripts/build $(options) run-$@
 
-# After "make qemu", "sudo make install" has nothing to build.
-install: $(if $(and $(SUDO_USER),$(wildcard build/qemu/qemu-system-x86_64)),,qemu)
+# After "make qemu viewer", "sudo make install" has nothing to build.
+built = $(and $(wildcard build/qemu/qemu-system-x86_64),$(wildcard build/$(viewer)))
+install: $(if $(and $(SUDO_USER),$(built)),,qemu viewer)
 	@scripts/install '$(DESTDIR)' '$(PREFIX)'
 
 shell: prepare
@@ -77,5 +84,5 @@ clean:
 distclean: clean
 	$(root) clean
 
-.PHONY: help prepare qemu kernel images demo check check-all fuzz coverage \
+.PHONY: help prepare qemu kernel viewer images demo check check-all fuzz coverage \
         mutants install shell clean distclean

@@ -1,0 +1,438 @@
+/*
+ * From the Xen display back end's guest to a Wayland compositor, without a Xen
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The viewer of contrib/xen-vdispl-wayland is run as a user does, with a Weston
+ * that has no screen and draws by Mesa's software OpenGL. XEN_VDISPL_WAYLAND
+ * names the viewer.
+ */
+
+#include "qemu/osdep.h"
+#include <gio/gio.h>
+#include <png.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include "libqtest.h"
+#include "libqos/xen-vdispl.h"
+#include "qemu/timer.h"
+#include "standard-headers/drm/drm_fourcc.h"
+
+#define REFRESH_NS  (NANOSECONDS_PER_SECOND / 60 + 1)
+
+/* Of one page: before 10.1, QEMU knows of dma-bufs only from their beginning */
+#define SIZE        32
+
+#define RED         0xff0000
+#define GREEN       0x00ff00
+
+typedef struct Fixture {
+    QTestState *qts;
+    QXen xen;
+    QVDispl d;
+    QVDisplBuffer buf;
+    QXenAlive idle;
+    QXenAlive connected;
+    char *dir;                  /* for sockets and pictures */
+    GSubprocess *weston;
+    GSubprocess *viewer;
+    GString *said;              /* by the viewer */
+} Fixture;
+
+/* Whatever becomes of the test, it leaves no process behind */
+static void end_with_parent(gpointer opaque)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static GSubprocess *run(Fixture *f, const char *const *argv, const char *output)
+{
+    g_autoptr(GSubprocessLauncher) launcher =
+        g_subprocess_launcher_new(output ? G_SUBPROCESS_FLAGS_STDERR_MERGE :
+                                  G_SUBPROCESS_FLAGS_STDOUT_PIPE |
+                                  G_SUBPROCESS_FLAGS_STDERR_MERGE);
+    g_autoptr(GError) err = NULL;
+    GSubprocess *process;
+
+    g_subprocess_launcher_setenv(launcher, "XDG_RUNTIME_DIR", f->dir, true);
+    g_subprocess_launcher_setenv(launcher, "WAYLAND_DISPLAY", "wayland", true);
+    g_subprocess_launcher_set_cwd(launcher, f->dir);
+    g_subprocess_launcher_set_child_setup(launcher, end_with_parent, NULL,
+                                          NULL);
+    if (output) {
+        g_autofree char *path = g_build_filename(f->dir, output, NULL);
+
+        g_subprocess_launcher_set_stdout_file_path(launcher, path);
+    }
+    process = g_subprocess_launcher_spawnv(launcher, argv, &err);
+    g_assert_no_error(err);
+    return process;
+}
+
+static void weston_start(Fixture *f)
+{
+    static const char *const argv[] = {
+        "weston", "--backend=headless", "--renderer=gl", "--no-config",
+        "--shell=kiosk-shell.so", "--width=" stringify(SIZE),
+        "--height=" stringify(SIZE), "--idle-time=0", "--socket=wayland",
+        /* lets pictures be taken */
+        "--debug", NULL
+    };
+
+    g_autofree char *socket = g_build_filename(f->dir, "wayland", NULL);
+
+    unlink(socket);
+    f->weston = run(f, argv, "weston.log");
+    for (int i = 0; access(socket, F_OK) < 0; i++) {
+        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
+        g_usleep(10000);
+    }
+}
+
+static void process_stop(GSubprocess **process, int sig)
+{
+    g_subprocess_send_signal(*process, sig);
+    g_subprocess_wait(*process, NULL, NULL);
+    g_clear_object(process);
+}
+
+/* Waits until the viewer says @what */
+static void viewer_expect(Fixture *f, const char *what)
+{
+    GInputStream *out = g_subprocess_get_stdout_pipe(f->viewer);
+    gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
+
+    while (!strstr(f->said->str, what)) {
+        char text[256];
+        ssize_t n = 0;
+
+        if (g_pollable_input_stream_is_readable(
+                G_POLLABLE_INPUT_STREAM(out))) {
+            n = g_input_stream_read(out, text, sizeof(text), NULL, NULL);
+            g_string_append_len(f->said, text, n);
+        }
+        if (!n && g_get_monotonic_time() > end) {
+            g_error("the viewer says '%s' instead of '%s'", f->said->str, what);
+        }
+        g_usleep(n ? 0 : 10000);
+    }
+}
+
+/* A viewer of console @number, by QEMU's monitor */
+static void viewer_start(Fixture *f, const char *number)
+{
+    const char *argv[] = {
+        getenv("XEN_VDISPL_WAYLAND"), "--qmp=qmp", "--console", number, NULL
+    };
+
+    g_assert_nonnull(argv[0]);
+    f->said = g_string_new(NULL);
+    f->viewer = run(f, argv, NULL);
+}
+
+static void viewer_stop(Fixture *f)
+{
+    process_stop(&f->viewer, SIGTERM);
+    g_string_free(f->said, true);
+}
+
+/* It ends by itself, with an error that says @why */
+static void viewer_expect_error(Fixture *f, const char *why)
+{
+    viewer_expect(f, why);
+    g_subprocess_wait(f->viewer, NULL, NULL);
+    g_assert_cmpint(g_subprocess_get_exit_status(f->viewer), ==, 1);
+    g_clear_object(&f->viewer);
+    g_string_free(f->said, true);
+}
+
+/* QEMU with @display and its device's @path, and the guest's only buffer */
+static void start(Fixture *f, const char *display, const char *path)
+{
+    g_autoptr(GError) err = NULL;
+
+    f->dir = g_dir_make_tmp("xen-vdispl-wayland-XXXXXX", &err);
+    g_assert_no_error(err);
+    f->qts = qtest_initf("-machine xen-qtest -nodefaults -display %s "
+                         "-qmp unix:%s/qmp,server=on,wait=off -device "
+                         "xen-vdispl,id=vd0,connectors=%dx%d,path=%s",
+                         display, f->dir, SIZE, SIZE, path);
+    qxen_init(&f->xen, f->qts);
+    qvdispl_init(&f->d, &f->xen, 0);
+    f->idle = qxen_alive_get(&f->xen);
+    qvdispl_connect(&f->d);
+    f->connected = qxen_alive_get(&f->xen);
+
+    /* The first page of the guest's RAM, so that its dma-buf begins there */
+    qvdispl_buffer_alloc(&f->d, &f->buf, SIZE, SIZE, 32, 0);
+    g_assert_cmpuint(f->buf.nr_pages, ==, 1);
+    qxen_grant_set(&f->xen, f->buf.refs[0], 0, XEN_QTEST_GRANT_ACCESS);
+    weston_start(f);
+}
+
+static void stop_qemu(Fixture *f)
+{
+    qvdispl_buffer_free(&f->d, &f->buf);
+    qvdispl_disconnect(&f->d);
+    qxen_settle(&f->xen);
+    qxen_assert_alive(&f->xen, &f->idle);
+    qvdispl_cleanup(&f->d);
+    qxen_cleanup(&f->xen);
+    qtest_quit(f->qts);
+}
+
+static void stop_weston(Fixture *f)
+{
+    const char *const argv[] = { "rm", "-r", f->dir, NULL };
+
+    process_stop(&f->weston, SIGTERM);
+    g_assert(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL,
+                          NULL, NULL, NULL, NULL, NULL));
+    g_free(f->dir);
+}
+
+static void stop(Fixture *f)
+{
+    viewer_stop(f);
+    stop_qemu(f);
+    stop_weston(f);
+}
+
+/* The guest draws */
+static void draw(Fixture *f, uint32_t rgb)
+{
+    for (unsigned int i = 0; i < SIZE * SIZE; i++) {
+        qtest_writel(f->qts, i * 4, rgb);
+    }
+}
+
+static void show(Fixture *f)
+{
+    qvdispl_show(&f->d, 0, &f->buf, DRM_FORMAT_XRGB8888);
+    qxen_settle(&f->xen);
+}
+
+static bool flip_event(Fixture *f)
+{
+    struct xendispl_evt evt;
+
+    qxen_settle(&f->xen);
+    return qvdispl_event(&f->d, 0, &evt);
+}
+
+/* Sends a page flip, and lets its time come */
+static void flip(Fixture *f)
+{
+    g_assert_cmpint(qvdispl_flip(&f->d, 0, f->buf.fb_cookie), ==, 0);
+    qtest_clock_step(f->qts, REFRESH_NS);
+}
+
+static void await_flip_event(Fixture *f)
+{
+    for (int i = 0; !flip_event(f); i++) {
+        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
+        g_usleep(10000);
+    }
+}
+
+/* Takes a picture of the compositor's screen. Returns: its file */
+static char *screen_shoot(Fixture *f)
+{
+    static const char *const argv[] = { "weston-screenshooter", NULL };
+    g_autoptr(GSubprocess) shooter = run(f, argv, "screenshooter.log");
+    g_autoptr(GDir) dir = NULL;
+    const char *name;
+
+    g_assert(g_subprocess_wait_check(shooter, NULL, NULL));
+    dir = g_dir_open(f->dir, 0, NULL);
+    do {
+        name = g_dir_read_name(dir);
+        g_assert_nonnull(name);
+    } while (!g_str_has_suffix(name, ".png"));
+    return g_build_filename(f->dir, name, NULL);
+}
+
+/* The colour that all of the compositor's screen has, or -1 */
+static int screen_colour(Fixture *f)
+{
+    g_autofree char *path = screen_shoot(f);
+    png_image image = { .version = PNG_IMAGE_VERSION };
+    uint8_t rgb[SIZE * SIZE * 3];
+
+    g_assert(png_image_begin_read_from_file(&image, path));
+    image.format = PNG_FORMAT_RGB;
+    g_assert_cmpuint(PNG_IMAGE_SIZE(image), ==, sizeof(rgb));
+    g_assert(png_image_finish_read(&image, NULL, rgb, 0, NULL));
+    unlink(path);
+    for (unsigned int i = 3; i < sizeof(rgb); i++) {
+        if (rgb[i] != rgb[i % 3]) {
+            return -1;
+        }
+    }
+    return rgb[0] << 16 | rgb[1] << 8 | rgb[2];
+}
+
+static void assert_screen(Fixture *f, int colour)
+{
+    for (int i = 0; screen_colour(f) != colour; i++) {
+        g_assert_cmpint(i, <, 20);
+    }
+}
+
+/* The compositor reads the guest's memory itself: it is mapped there */
+static void assert_compositor_maps_guest(Fixture *f)
+{
+    g_autofree char *path =
+        g_strdup_printf("/proc/%s/maps",
+                        g_subprocess_get_identifier(f->weston));
+    g_autofree char *maps = NULL;
+    g_autofree char *inode = NULL;
+    struct stat ram;
+    int ram_fd = qxen_ram_fd(&f->xen);
+
+    g_assert_cmpint(fstat(ram_fd, &ram), ==, 0);
+    close(ram_fd);
+    inode = g_strdup_printf(" %ju ", (uintmax_t)ram.st_ino);
+    g_assert(g_file_get_contents(path, &maps, NULL, NULL));
+    g_assert(strstr(maps, access("/dev/udmabuf", R_OK | W_OK) < 0 ?
+                    inode : "/dmabuf:"));
+}
+
+/*
+ * The guest shows nothing, and takes its pages back: it is answered because
+ * viewer and compositor let go of them
+ */
+static void take_back(Fixture *f)
+{
+    struct xendispl_req req = {
+        .operation = XENDISPL_OP_DBUF_DESTROY,
+        .op.dbuf_destroy.dbuf_cookie = f->buf.req.dbuf_cookie,
+    };
+    struct xendispl_resp resp;
+
+    g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
+    g_assert_cmpint(qvdispl_fb_detach(&f->d, f->buf.fb_cookie), ==, 0);
+    qvdispl_send(&f->d, 0, &req);
+    qxen_settle(&f->xen);
+    for (int i = 0; !qxen_ring_get(&f->d.conn[0].req, &resp, sizeof(resp));
+         i++) {
+        g_assert_cmpint(i, <, 2000);
+        /* The device has a limit in its own time, so that goes slowly */
+        g_usleep(1000);
+        qtest_clock_step(f->qts, SCALE_MS);
+        qxen_settle(&f->xen);
+    }
+    g_assert_cmpint(resp.status, ==, 0);
+    qxen_assert_alive(&f->xen, &f->connected);
+}
+
+static void test_show(Fixture *f, const char *by)
+{
+    draw(f, RED);
+    show(f);
+    viewer_start(f, "0");
+    viewer_expect(f, by);
+    assert_screen(f, RED);
+    draw(f, GREEN);
+    flip(f);
+    await_flip_event(f);
+    assert_screen(f, GREEN);
+}
+
+#define GL "dbus,p2p=yes,gl=on,rendernode=/dev/null"
+
+static void test_dmabuf(void)
+{
+    Fixture f;
+
+    start(&f, GL, "exported");
+    test_show(&f, "32x32, a dma-buf");
+    assert_compositor_maps_guest(&f);
+    take_back(&f);
+    assert_screen(&f, 0);
+    draw(&f, RED);
+    show(&f);
+    assert_screen(&f, RED);
+    take_back(&f);
+    stop(&f);
+}
+
+/* Without OpenGL in QEMU. A host without udmabuf has no dma-bufs */
+static void test_shared(void)
+{
+    Fixture f;
+
+    start(&f, "dbus,p2p=yes", "exported");
+    test_show(&f, access("/dev/udmabuf", R_OK | W_OK) < 0 ?
+              "32x32, shared memory" : "32x32, a dma-buf");
+    assert_compositor_maps_guest(&f);
+    take_back(&f);
+    stop(&f);
+}
+
+static void test_copy(void)
+{
+    Fixture f;
+
+    start(&f, "dbus,p2p=yes", "mapped");
+    test_show(&f, "32x32, a copy");
+    take_back(&f);
+    stop(&f);
+}
+
+/* A flip is not complete while the compositor has not let go of the picture */
+static void test_busy(void)
+{
+    Fixture f;
+
+    start(&f, GL, "exported");
+    test_show(&f, "32x32, a dma-buf");
+    g_subprocess_send_signal(f.weston, SIGSTOP);
+    flip(&f);
+    for (int i = 0; i < 30; i++) {
+        g_assert(!flip_event(&f));
+        g_usleep(10000);
+    }
+    g_subprocess_send_signal(f.weston, SIGCONT);
+    await_flip_event(&f);
+    take_back(&f);
+    stop(&f);
+}
+
+/* Whoever goes, the viewer says so; and the guest goes on without it */
+static void test_errors(void)
+{
+    Fixture f;
+
+    start(&f, GL, "exported");
+    viewer_start(&f, "7");
+    viewer_expect_error(&f, "QEMU has no console 7");
+
+    test_show(&f, "32x32, a dma-buf");
+    process_stop(&f.weston, SIGKILL);
+    viewer_expect_error(&f, "the compositor has gone");
+    flip(&f);
+    await_flip_event(&f);
+
+    viewer_start(&f, "0");
+    viewer_expect_error(&f, "cannot connect to a Wayland compositor");
+    weston_start(&f);
+    viewer_start(&f, "0");
+    viewer_expect(&f, "32x32, a dma-buf");
+    take_back(&f);
+    stop_qemu(&f);
+    viewer_expect_error(&f, "QEMU has closed its display");
+    stop_weston(&f);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+
+    qtest_add_func("xen/vdispl/wayland/dmabuf", test_dmabuf);
+    qtest_add_func("xen/vdispl/wayland/shared", test_shared);
+    qtest_add_func("xen/vdispl/wayland/copy", test_copy);
+    qtest_add_func("xen/vdispl/wayland/busy", test_busy);
+    qtest_add_func("xen/vdispl/wayland/errors", test_errors);
+    return g_test_run();
+}
