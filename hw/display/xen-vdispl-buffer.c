@@ -256,10 +256,8 @@ static bool xen_vdispl_memory_alloc(XenVDisplMemory *mem, grant_ref_t directory,
     if (mem->granted_fd < 0) {
         return false;
     }
-    mem->addr = mmap(NULL, size, PROT_READ, MAP_SHARED, mem->granted_fd, 0);
-    if (mem->addr == MAP_FAILED) {
-        error_setg_errno(errp, errno, "cannot map a dma-buf of %zu octets",
-                         size);
+    mem->addr = xen_dmabuf_map(mem->granted_fd, 0, size, errp);
+    if (!mem->addr) {
         close(mem->granted_fd);
         return false;
     }

@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-vdispl-compat.h"
 #include "ui/dbus-module.h"
 #include "xen-vdispl-gl.h"
@@ -96,6 +97,7 @@ void xen_vdispl_gl_block(XenVDisplGL *gl, bool block)
 void xen_vdispl_gl_update(XenVDisplGL *gl)
 {
     if (!gl->blocked) {
+        xen_dmabuf_drawn(gl->shown->fb->fd);
         dpy_gl_update(gl->con, 0, 0, gl->shown->width, gl->shown->height);
     }
 }
@@ -138,6 +140,7 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
 
     /* Displays that read pixels back need a surface for them. */
     qemu_console_resize(gl->con, width, height);
+    xen_dmabuf_drawn(fb->fd);
     dpy_gl_scanout_dmabuf(gl->con, dmabuf);
     if (!xen_vdispl_gl_accepted(dmabuf)) {
         info_report("xen-vdispl: the display cannot import a guest's buffer as "

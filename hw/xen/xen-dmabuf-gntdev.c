@@ -7,10 +7,12 @@
 #include "qemu/osdep.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
+#include "hw/xen/dma-buf-mmap-info.h"
 #include "hw/xen/xen-dmabuf.h"
 #include "system/xen.h"
 #include "trace.h"
 
+#include <sys/ioctl.h>
 #include <xengnttab.h>
 #include <xentoollog.h>
 
@@ -95,6 +97,22 @@ static int gntdev_exp_from_refs(xengnttab_handle *xgt, uint32_t domid,
     return ret;
 }
 
+static uint32_t gntdev_caching(int fd)
+{
+    struct dma_buf_mmap_info info = { 0 };
+
+    /* Stock kernels do not have the ioctl. */
+    return ioctl(fd, DMA_BUF_IOCTL_MMAP_INFO, &info) < 0 ?
+        DMA_BUF_CACHING_UNKNOWN : info.caching;
+}
+
+static int gntdev_sync(int fd, uint64_t flags)
+{
+    struct dma_buf_sync sync = { .flags = flags };
+
+    return ioctl(fd, DMA_BUF_IOCTL_SYNC, &sync);
+}
+
 static const struct dmabuf_backend_ops gntdev_dmabuf_ops = {
     .probe = gntdev_probe,
     .open = gntdev_open,
@@ -103,6 +121,8 @@ static const struct dmabuf_backend_ops gntdev_dmabuf_ops = {
     .exp_wait_released = xengnttab_dmabuf_exp_wait_released,
     .imp_to_refs = xengnttab_dmabuf_imp_to_refs,
     .imp_release = xengnttab_dmabuf_imp_release,
+    .caching = gntdev_caching,
+    .sync = gntdev_sync,
 };
 
 static void gntdev_register(void)

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
+#include "hw/xen/dma-buf-mmap-info.h"
 #include "hw/xen/xen-dmabuf.h"
 #include "trace.h"
 
@@ -38,14 +39,64 @@ struct XenDmabufGrants {
 
 const struct dmabuf_backend_ops *xen_dmabuf_ops;
 
-bool xen_dmabuf_can_export(Error **errp)
+static bool xen_dmabuf_has_ops(Error **errp)
 {
     if (!xen_dmabuf_ops) {
         error_setg(errp, "there is no Xen here, or QEMU was built without "
                    "Xen's libraries");
-        return false;
     }
-    return xen_dmabuf_ops->probe(errp);
+    return xen_dmabuf_ops;
+}
+
+bool xen_dmabuf_can_export(Error **errp)
+{
+    return xen_dmabuf_has_ops(errp) && xen_dmabuf_ops->probe(errp);
+}
+
+/* A signal may interrupt it, and so may who else wants the buffer's lock. */
+static void xen_dmabuf_sync(int fd, uint64_t flags)
+{
+    int ret;
+
+    do {
+        ret = xen_dmabuf_ops->sync(fd, flags);
+    } while (ret < 0 && (errno == EINTR || errno == EAGAIN));
+    if (ret < 0) {
+        trace_xen_dmabuf_sync_failed(fd, flags, errno);
+    }
+}
+
+void *xen_dmabuf_map(int fd, uint64_t offset, size_t size, Error **errp)
+{
+    uint32_t caching;
+    void *data;
+
+    if (!xen_dmabuf_has_ops(errp)) {
+        return NULL;
+    }
+    caching = xen_dmabuf_ops->caching(fd);
+    trace_xen_dmabuf_map(fd, size, caching);
+    if (caching == DMA_BUF_CACHING_WC || caching == DMA_BUF_CACHING_UNCACHED) {
+        error_setg(errp, "the dma-buf would be mapped %s, and the guest has "
+                   "its memory mapped cached: they might not see the same",
+                   caching == DMA_BUF_CACHING_WC ? "write-combined" :
+                   "uncached");
+        return NULL;
+    }
+    data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
+    if (data == MAP_FAILED) {
+        error_setg_errno(errp, errno, "cannot map %zu octets of a dma-buf",
+                         size);
+        return NULL;
+    }
+    /* The guest may draw until the end; nobody else has the dma-buf yet. */
+    xen_dmabuf_sync(fd, DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW);
+    return data;
+}
+
+void xen_dmabuf_drawn(int fd)
+{
+    xen_dmabuf_sync(fd, DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW);
 }
 
 XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
@@ -68,10 +119,8 @@ XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
         xen_dmabuf_ops->close(xgt);
         return NULL;
     }
-    data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
-    if (data == MAP_FAILED) {
-        error_setg_errno(errp, errno, "cannot map a dma-buf of %u granted "
-                         "pages", count);
+    data = xen_dmabuf_map(fd, offset, size, errp);
+    if (!data) {
         close(fd);
         xen_dmabuf_ops->close(xgt);
         return NULL;
@@ -144,9 +193,7 @@ XenDmabufGrants *xen_dmabuf_grant(uint32_t domid, int fd, uint32_t *refs,
     XenDmabufGrants *grants;
     xengnttab_handle *xgt;
 
-    if (!xen_dmabuf_ops) {
-        error_setg(errp, "there is no Xen here, or QEMU was built without "
-                   "Xen's libraries");
+    if (!xen_dmabuf_has_ops(errp)) {
         return NULL;
     }
     xgt = xen_dmabuf_ops->open();

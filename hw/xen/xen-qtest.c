@@ -28,6 +28,7 @@
 #include "hw/core/cpu.h"
 #include "hw/xen/xen.h"
 #include "hw/xen/xen-bus.h"
+#include "hw/xen/dma-buf-mmap-info.h"
 #include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-qtest.h"
 #include "hw/xen/xen-vdispl-compat.h"
@@ -109,6 +110,7 @@ typedef struct XenQtest {
     uint32_t next_backend_ref;
     uint64_t next_dmabuf;
     bool dmabuf_hold;
+    uint32_t dmabuf_caching;
     XenQtestPort *ports;
     uint32_t ports_end;         /* none from here on has been used yet */
 
@@ -610,6 +612,20 @@ static int dmabuf_imp_release(struct xengntdev_handle *xgt, uint32_t fd)
     return -1;
 }
 
+/* What the test says, whatever the host's dma-bufs are */
+static uint32_t dmabuf_caching(int fd)
+{
+    return xen_qtest->dmabuf_caching;
+}
+
+/* Guest and devices share the host's caches. */
+static int dmabuf_sync(int fd, uint64_t flags)
+{
+    return call_fails(xen_qtest, flags & DMA_BUF_SYNC_END ?
+                      XEN_QTEST_CALL_DMABUF_SYNC_END :
+                      XEN_QTEST_CALL_DMABUF_SYNC_START) ? -1 : 0;
+}
+
 static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
     .probe = dmabuf_probe,
     .open = gnttab_open,
@@ -618,6 +634,8 @@ static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
     .exp_wait_released = dmabuf_exp_wait_released,
     .imp_to_refs = dmabuf_imp_to_refs,
     .imp_release = dmabuf_imp_release,
+    .caching = dmabuf_caching,
+    .sync = dmabuf_sync,
 };
 
 /* Foreign memory */
@@ -1362,6 +1380,8 @@ static uint64_t regs_read(void *opaque, hwaddr addr, unsigned size)
         return s->xs_hold;
     case XEN_QTEST_REG_DMABUF_HOLD:
         return s->dmabuf_hold;
+    case XEN_QTEST_REG_DMABUF_CACHING:
+        return s->dmabuf_caching;
     case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
         return s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4];
     case XEN_QTEST_REG_ALIVE(0) ... XEN_QTEST_REG_ALIVE(XEN_QTEST_NR_ALIVE) - 1:
@@ -1394,6 +1414,9 @@ static void regs_write(void *opaque, hwaddr addr, uint64_t value,
         break;
     case XEN_QTEST_REG_DMABUF_HOLD:
         s->dmabuf_hold = value;
+        break;
+    case XEN_QTEST_REG_DMABUF_CACHING:
+        s->dmabuf_caching = value;
         break;
     case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
         s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4] = value;
@@ -1501,6 +1524,7 @@ static void xen_qtest_init(MachineState *machine)
     s->maps = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     s->foreign_maps = g_hash_table_new(NULL, NULL);
     QLIST_INIT(&s->dmabufs);
+    s->dmabuf_caching = DMA_BUF_CACHING_CACHED;
     QLIST_INIT(&s->backend_grants);
     s->next_backend_ref = 1;
 

@@ -12,6 +12,7 @@
 #include <gio/gio.h>
 #include <gio/gunixfdlist.h>
 #include <poll.h>
+#include "hw/xen/dma-buf-mmap-info.h"
 #include "libqtest.h"
 #include "libqos/xen-vdispl.h"
 #include "qemu/dbus.h"
@@ -307,6 +308,35 @@ static void test_path_missing(void)
     g_assert_null(device_add(&f, "auto"));
     assert_reason(&f, "vd1", "this Xen exports nothing today");
     device_del(&f, "vd1");
+    stop(&f);
+}
+
+/* What is not mapped as the guest maps it is not exported */
+static void test_path_caching(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    qxen_dmabuf_caching(&f.xen, DMA_BUF_CACHING_WC);
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "write-combined");
+    g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_DMABUFS), ==, 0);
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+
+    qxen_dmabuf_caching(&f.xen, DMA_BUF_CACHING_UNCACHED);
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "uncached");
+    hide(&f, &buf);
+
+    /* Who does not know is believed, as kernels that cannot be asked are */
+    qxen_dmabuf_caching(&f.xen, DMA_BUF_CACHING_UNKNOWN);
+    show(&f, &buf);
+    assert_path(&f, "exported");
+    hide(&f, &buf);
     stop(&f);
 }
 
@@ -1262,6 +1292,7 @@ static void test_gl_dbus(void)
     Fixture f;
     Client c;
     QVDisplBuffer buf;
+    unsigned int drawn;
     int pair[2];
 
     start(&f, "auto", "-display dbus,p2p=yes,gl=on,rendernode=/dev/null");
@@ -1276,8 +1307,15 @@ static void test_gl_dbus(void)
 
     client_hold_updates(&c, true);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    drawn = qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_END);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_END, 1, EINTR);
     qtest_clock_step(f.qts, REFRESH_NS);
     client_wait(&c, &c.dmabufs, 2);
+    /* What the guest has drawn is visible to devices; interrupted once */
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_END), ==,
+                     drawn + 2);
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_START), ==,
+                     1);
     g_assert(!flip_event(&f));
     client_hold_updates(&c, false);
     for (int i = 0; !flip_event(&f); i++) {
@@ -1320,6 +1358,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/path/fallback", test_path_fallback);
     qtest_add_func("xen/vdispl/dmabuf/path/forced", test_path_forced);
     qtest_add_func("xen/vdispl/dmabuf/path/missing", test_path_missing);
+    qtest_add_func("xen/vdispl/dmabuf/path/caching", test_path_caching);
     qtest_add_func("xen/vdispl/dmabuf/path/readonly-grants",
                    test_path_readonly_grants);
     qtest_add_data_func("xen/vdispl/dmabuf/faults/create-auto", "auto",

@@ -33,6 +33,10 @@
  *               and fills in @refs. Returns -1 and errno, and none, or 0
  * @imp_release: takes them back from the buffer of number @fd. Pages that the
  *               domain has mapped stay its own until it unmaps them
+ * @caching: how mmap() maps any dma-buf, one of DMA_BUF_CACHING_*; unknown,
+ *           too, where nobody can tell
+ * @sync: DMA_BUF_IOCTL_SYNC with @flags on any dma-buf. Returns -1 and errno,
+ *        or 0
  *
  * The calls are those of libxengnttab's xengnttab_dmabuf_*(), see
  * docs/specs/gntdev-dmabuf.rst for what is below.
@@ -49,6 +53,8 @@ struct dmabuf_backend_ops {
     int (*imp_to_refs)(xengnttab_handle *xgt, uint32_t domid, uint32_t fd,
                        uint32_t count, uint32_t *refs);
     int (*imp_release)(xengnttab_handle *xgt, uint32_t fd);
+    uint32_t (*caching)(int fd);
+    int (*sync)(int fd, uint64_t flags);
 };
 
 /* NULL without Xen, or with a QEMU that was built without its libraries */
@@ -111,6 +117,33 @@ const void *xen_dmabuf_data(const XenDmabuf *buf);
  */
 void xen_dmabuf_free(XenDmabuf *buf, XenDmabufReleased *released,
                      void *opaque);
+
+/**
+ * xen_dmabuf_map - map a dma-buf of memory that a guest draws into, to be read
+ * @fd: the dma-buf
+ * @offset: where in it to begin, in octets
+ * @size: how much, in octets
+ * @errp: set on failure
+ *
+ * Guests map such memory cached, as displif says. Who maps the same memory with
+ * other attributes may see something else, on Arm for one; so a dma-buf that is
+ * mapped write-combined or uncached is refused. Where the kernel cannot tell,
+ * the mapping is taken as it is.
+ *
+ * Returns: the mapping, to be unmapped by munmap(), or NULL.
+ */
+void *xen_dmabuf_map(int fd, uint64_t offset, size_t size, Error **errp);
+
+/**
+ * xen_dmabuf_drawn - the guest has drawn into a dma-buf
+ * @fd: one that xen_dmabuf_map() has mapped
+ *
+ * Devices that do not snoop the CPU's caches, a GPU say, see from now on what
+ * the guest has drawn until now. To be called for each frame, before the
+ * dma-buf is handed to who may use a device. It does not wait for devices. For
+ * a CPU, which reads through its caches, nothing has to be done.
+ */
+void xen_dmabuf_drawn(int fd);
 
 typedef struct XenDmabufGrants XenDmabufGrants;
 

@@ -40,6 +40,7 @@
 #define XEN_QTEST_REG_BUSY      0x04    /* watches and events on their way */
 #define XEN_QTEST_REG_XS_HOLD   0x08    /* RW: no watch fires while 1 */
 #define XEN_QTEST_REG_DMABUF_HOLD 0x0c  /* RW: none is released while 1 */
+#define XEN_QTEST_REG_DMABUF_CACHING 0x10 /* RW: DMA_BUF_CACHING_* of all */
 #define XEN_QTEST_REG_ARG(n)    (0x20 + 4 * (n))        /* RW */
 #define XEN_QTEST_NR_ARGS       4
 #define XEN_QTEST_REG_COMMAND   0x30    /* WO: enum XenQtestCommand */
@@ -130,6 +131,8 @@ typedef enum XenQtestCall {
     XEN_QTEST_CALL_DMABUF_EXPORT,
     XEN_QTEST_CALL_DMABUF_WAIT,
     XEN_QTEST_CALL_DMABUF_GRANT,
+    XEN_QTEST_CALL_DMABUF_SYNC_START,
+    XEN_QTEST_CALL_DMABUF_SYNC_END,
     XEN_QTEST_NR_CALLS,
 } XenQtestCall;
 

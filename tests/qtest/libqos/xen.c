@@ -397,6 +397,11 @@ void qxen_dmabuf_hold(QXen *xen, bool hold)
     reg_write(xen, XEN_QTEST_REG_DMABUF_HOLD, hold);
 }
 
+void qxen_dmabuf_caching(QXen *xen, uint32_t caching)
+{
+    reg_write(xen, XEN_QTEST_REG_DMABUF_CACHING, caching);
+}
+
 /* Event channels */
 
 uint32_t qxen_evtchn_alloc(QXen *xen)

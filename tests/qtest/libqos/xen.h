@@ -168,6 +168,8 @@ void qxen_ram_unmap(QXen *xen, void *ram);
 int qxen_backend_grant(QXen *xen, uint32_t ref);
 /** qxen_dmabuf_hold: while @hold, no dma-buf counts as released */
 void qxen_dmabuf_hold(QXen *xen, bool hold);
+/** qxen_dmabuf_caching: dma-bufs are mapped so, DMA_BUF_CACHING_* */
+void qxen_dmabuf_caching(QXen *xen, uint32_t caching);
 
 /* Event channels */
 
