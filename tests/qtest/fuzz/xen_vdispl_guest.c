@@ -76,7 +76,6 @@ static struct {
     bool xs_held;
 
     /* What differs from how an input finds it */
-    bool dirty[NR_PAGES];
     bool regrant[NR_PAGES];
     bool version;
     bool renode;
@@ -165,7 +164,6 @@ static void page_write(unsigned int page, uint32_t offset, const void *data,
                        size_t len)
 {
     g_assert(page < NR_PAGES && offset + len <= XEN_PAGE_SIZE);
-    g.dirty[page] = true;
     qtest_memwrite(g.xen.qts, PAGE(page) + offset, data, len);
 }
 
@@ -573,6 +571,7 @@ static void act_fault(void)
         XEN_QTEST_CALL_GRANT_MAP, XEN_QTEST_CALL_EVTCHN_OPEN,
         XEN_QTEST_CALL_EVTCHN_BIND, XEN_QTEST_CALL_EVTCHN_NOTIFY,
         XEN_QTEST_CALL_DMABUF_EXPORT, XEN_QTEST_CALL_DMABUF_WAIT,
+        XEN_QTEST_CALL_DMABUF_GRANT,
     };
     uint32_t call = calls[take8() % ARRAY_SIZE(calls)];
 
@@ -673,16 +672,13 @@ static void act(Action action)
 
 /* Before and after an input */
 
-/* Pages are zero, and granted */
+/* Pages are zero, whoever wrote into them, and granted */
 static void pages_reset(void)
 {
-    static const uint8_t zeroes[XEN_PAGE_SIZE];
+    static const uint8_t zeroes[NR_PAGES * XEN_PAGE_SIZE];
 
+    qtest_bufwrite(g.xen.qts, PAGE(0), zeroes, sizeof(zeroes));
     for (unsigned int i = 0; i < NR_PAGES; i++) {
-        if (g.dirty[i]) {
-            qtest_memwrite(g.xen.qts, PAGE(i), zeroes, XEN_PAGE_SIZE);
-            g.dirty[i] = false;
-        }
         if (g.regrant[i]) {
             grant(i, FIRST_GFN + i, XEN_QTEST_GRANT_ACCESS);
             g.regrant[i] = false;
@@ -735,10 +731,11 @@ static void view_release(void)
 }
 
 /*
- * The guest goes away, and the next one comes.  The backend must hold what it
- * held when it was new, and be where it was.
+ * The guest goes away, and the next one comes: without a word, or after it has
+ * closed the device.  The backend must hold what it held when it was new, and
+ * be where it was.
  */
-static void disconnect(bool viewer_first)
+static void disconnect(bool viewer_first, bool close)
 {
     for (int i = 0; g.faults && i < XEN_QTEST_NR_CALLS; i++) {
         qxen_fault(&g.xen, i, 0, 0);
@@ -751,7 +748,12 @@ static void disconnect(bool viewer_first)
         view_release();
         settle();
     }
-    set_state(XenbusStateClosed);
+    if (close) {
+        set_state(XenbusStateClosed);
+        settle();
+    }
+    nodes_reset();
+    set_state(XenbusStateInitialising);
     settle();
     view_release();
     if (g.dmabufs_late) {
@@ -761,9 +763,6 @@ static void disconnect(bool viewer_first)
         settle();
         g.dmabufs_late = false;
     }
-    nodes_reset();
-    set_state(XenbusStateInitialising);
-    settle();
 
     if (qxen_device_state(&g.dev) != XenbusStateInitWait) {
         g_error("the back end is in state %u instead of InitWait",
@@ -798,7 +797,15 @@ void xen_vdispl_guest_run(const uint8_t *data, size_t size)
         }
     }
     settle();
-    disconnect(flags & 2);
+    disconnect(flags & 2, flags & 4);
+}
+
+/* A node that xl makes before the backend looks for it, and never after */
+static void toolstack_write(const char *node, const char *value)
+{
+    g_autofree char *path = node_path(node);
+
+    qxen_xs_write(&g.xen, QXEN_TOOLSTACK, path, "%s", value);
 }
 
 void xen_vdispl_guest_init(QTestState *qts, const XenVDisplGuestOps *ops)
@@ -808,6 +815,12 @@ void xen_vdispl_guest_init(QTestState *qts, const XenVDisplGuestOps *ops)
     qxen_device_init(&g.dev, &g.xen, XENDISPL_DRIVER_NAME,
                      XENDISPL_DRIVER_NAME, 0);
     g.ops = ops;
+    qxen_device_create(&g.dev);
+    toolstack_write(XENDISPL_FIELD_BE_ALLOC, "1");
+    toolstack_write("0/" XENDISPL_FIELD_RESOLUTION, "64x48");
+    toolstack_write("1/" XENDISPL_FIELD_RESOLUTION, "32x32");
+    qxen_device_start(&g.dev);
+    settle();
     for (unsigned int i = 0; i < XEN_VDISPL_GUEST_CONNECTORS; i++) {
         g.req_port[i] = qxen_evtchn_alloc(&g.xen);
         g.evt_port[i] = qxen_evtchn_alloc(&g.xen);

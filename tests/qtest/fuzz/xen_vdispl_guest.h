@@ -11,11 +11,11 @@
 
 #include "../libqtest.h"
 
-/* The machine that the guest expects: two small connectors and quotas */
+/* The machine that the guest expects: what is allowed, and small quotas */
 #define XEN_VDISPL_GUEST_ARGS \
     "-machine xen-qtest -nodefaults -display none " \
-    "-device xen-vdispl,id=vdispl,connectors='64x48;32x32'," \
-    "max-mapped=5M,max-buffers=8"
+    "-global xen-vdispl.be-alloc=on -global xen-vdispl.max-mapped=5M " \
+    "-global xen-vdispl.max-buffers=8"
 #define XEN_VDISPL_GUEST_CONNECTORS 2
 
 /* What a viewer of a connector's console does */
