@@ -91,13 +91,20 @@ static void limit_passed(int sig)
     abort();
 }
 
+static unsigned int slowness(void)
+{
+    const char *factor = g_getenv("XEN_NESTED_SLOWNESS");
+
+    return factor ? atoi(factor) : 1;
+}
+
 void nested_limit(const char *what, unsigned int seconds)
 {
     const struct sigaction action = { .sa_handler = limit_passed };
 
     limit_what = what;
     sigaction(SIGALRM, &action, NULL);
-    alarm(seconds);
+    alarm(seconds * slowness());
 }
 
 void nested_fail(const char *fmt, ...)
@@ -241,7 +248,7 @@ static int forwarded_port(const char *usernet, int port)
     return atoi(number);
 }
 
-NestedMachine *nested_boot(const char *dom0_options)
+NestedMachine *nested_boot(const char *dom0_type, const char *dom0_options)
 {
     const char *images = need_env("XEN_NESTED_IMAGES",
                                   "the directory of the nested machine");
@@ -271,7 +278,7 @@ NestedMachine *nested_boot(const char *dom0_options)
         /* with two, TCG's emulation of SVM stops or breaks dom0 now and then */
         "-smp 1 -m 3G -device amd-iommu "
         "-kernel '%s/xen' "
-        "-append 'dom0=pvh dom0_mem=1280M dom0_max_vcpus=1 console=com1 "
+        "-append 'dom0=%s dom0_mem=1280M dom0_max_vcpus=1 console=com1 "
         "noreboot conring_size=1M loglvl=warning guest_loglvl=warning' "
         "-initrd '%s console=hvc0 panic=-1 loglevel=6 %s,%s/dom0-initrd.img' "
         "-chardev file,id=console,path='%s' -serial chardev:console "
@@ -292,8 +299,8 @@ NestedMachine *nested_boot(const char *dom0_options)
         "hostfwd=tcp:127.0.0.1:0-:5901,hostfwd=tcp:127.0.0.1:0-:5902 "
         "-device virtio-net-pci,netdev=net,romfile=," VIRTIO_OPTS " "
         "-device virtio-rng-pci," VIRTIO_OPTS,
-        images, kernel, dom0_options, images, console, images, images, images,
-        m->dir, addr.sun_path);
+        images, dom0_type, kernel, dom0_options, images, console, images,
+        images, images, m->dir, addr.sun_path);
 
     usernet = qtest_hmp(m->qts, "info usernet");
     m->join_port = forwarded_port(usernet, 7000);
@@ -410,7 +417,7 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...)
     va_end(ap);
     nested_do(agent, "end=$(($(date +%%s) + %d)); until %s; do "
               "[ $(date +%%s) -lt $end ] || exit 1; sleep 0.1; done",
-              NESTED_PATIENCE, condition);
+              NESTED_PATIENCE * slowness(), condition);
 }
 
 void nested_guest_disconnect(NestedGuest *g)
@@ -816,7 +823,8 @@ char *nested_picture_difference(const NestedPicture *seen,
 void nested_expect(NestedGuest *g, unsigned int head, NestedPicture *expected,
                    unsigned int tolerance)
 {
-    gint64 end = g_get_monotonic_time() + NESTED_PATIENCE * G_USEC_PER_SEC;
+    gint64 end = g_get_monotonic_time() +
+                 NESTED_PATIENCE * slowness() * G_USEC_PER_SEC;
 
     for (;;) {
         g_autoptr(NestedPicture) seen = nested_screendump(g, head);

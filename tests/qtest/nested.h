@@ -78,7 +78,8 @@ typedef struct NestedPicture {
  * @what: what is being done; must stay valid
  * @seconds: how long it may take from now on; 0 for no limit
  *
- * When the time is up, says so, shows the consoles' last lines and aborts.
+ * When the time is up, says so, shows the consoles' last lines and aborts. The
+ * environment's XEN_NESTED_SLOWNESS is a factor for this and NESTED_PATIENCE.
  */
 void nested_limit(const char *what, unsigned int seconds);
 
@@ -90,6 +91,7 @@ G_NORETURN void nested_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /**
  * nested_boot - boot the nested machine as far as dom0's agent
+ * @dom0_type: "pvh" or "pv"
  * @dom0_options: for the command line of dom0's kernel
  *
  * The environment says what to boot: QTEST_QEMU_BINARY, XEN_NESTED_KERNEL
@@ -98,7 +100,7 @@ G_NORETURN void nested_fail(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  *
  * Returns: the machine
  */
-NestedMachine *nested_boot(const char *dom0_options);
+NestedMachine *nested_boot(const char *dom0_type, const char *dom0_options);
 
 /**
  * nested_shutdown - end the machine

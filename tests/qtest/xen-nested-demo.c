@@ -239,7 +239,7 @@ int main(int argc, char **argv)
     g_set_print_handler(quiet);
 
     say("booting Xen and dom0");
-    machine = nested_boot("lockdep.prove_locking=0");
+    machine = nested_boot("pvh", "kunit.enable=0 lockdep.prove_locking=0");
     if (!type) {
         guest = start_guest(machine, "pv");
         nested_guest_disconnect(guest);

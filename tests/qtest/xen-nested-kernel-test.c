@@ -72,6 +72,13 @@ static void test_gntdev_dmabuf(void)
     run_tap("/nested/gntdev_dmabuf");
 }
 
+/* What a PV domain can do, and what it refuses */
+static void test_gntdev_dmabuf_pv(void)
+{
+    nested_limit("the selftests of gntdev's dma-bufs in a PV domain", 120);
+    run_tap("/nested/gntdev_dmabuf_pv");
+}
+
 static void test_mmap_info(void)
 {
     nested_limit("the selftest of DMA_BUF_IOCTL_MMAP_INFO", 60);
@@ -140,16 +147,77 @@ static void test_import_in_use(void)
     check_kernel_log();
 }
 
+/* A display, too: the device maps the guest's pages where it can export none */
+static void test_display(void)
+{
+    NestedGuest *guest = nested_guest_create(machine, "shown", "pv", "auto",
+                                             "id0:800x600;id1:640x480");
+    g_autoptr(QDict) path = NULL;
+    g_autoptr(QDict) reason = NULL;
+    int connector[2];
+
+    nested_limit("a display of a PV dom0", 300);
+    nested_load_frontend(guest);
+    nested_find_connectors(guest, connector);
+    nested_modetest(guest, "-s %d:800x600", connector[0]);
+    nested_expect(guest, 0, nested_picture_smpte(800, 600, "XR24"), 0);
+
+    path = nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
+                      "'path': 'vdispl0', 'property': 'path'}}");
+    g_assert_cmpstr(qdict_get_try_str(path, "return"), ==, "mapped,none");
+    reason = nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
+                        "'path': 'vdispl0', 'property': 'path-reason'}}");
+    g_test_message("path-reason: %s", qdict_get_try_str(reason, "return"));
+    g_assert_cmpstr(qdict_get_try_str(reason, "return"), !=, "");
+
+    nested_client_stop(guest);
+    nested_do(&machine->dom0, "xl destroy shown");
+    nested_guest_free(guest);
+    check_kernel_log();
+}
+
+enum {
+    PVH = 1,
+    PV = 2,
+};
+
+static const struct {
+    unsigned int modes;
+    const char *name;
+    void (*func)(void);
+} cases[] = {
+    { PVH, "kunit", test_kunit },
+    { PVH, "gntdev-dmabuf", test_gntdev_dmabuf },
+    { PV, "gntdev-dmabuf", test_gntdev_dmabuf_pv },
+    { PVH | PV, "mmap-info", test_mmap_info },
+    { PVH | PV, "import-in-use", test_import_in_use },
+    { PV, "display", test_display },
+};
+
 int main(int argc, char **argv)
 {
+    const char *mode;
+    unsigned int bit;
     int ret;
 
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/nested/kernel/kunit", test_kunit);
-    g_test_add_func("/nested/kernel/gntdev-dmabuf", test_gntdev_dmabuf);
-    g_test_add_func("/nested/kernel/mmap-info", test_mmap_info);
-    g_test_add_func("/nested/kernel/import-in-use", test_import_in_use);
-    machine = nested_boot("");
+    mode = argc == 2 ? argv[1] : "";
+    bit = !strcmp(mode, "pvh") ? PVH : !strcmp(mode, "pv") ? PV : 0;
+    if (!bit) {
+        g_printerr("usage: %s pvh|pv, which is dom0's type\n", argv[0]);
+        return 2;
+    }
+    for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_strdup_printf("/nested/kernel/%s/%s", mode,
+                                                cases[i].name);
+
+        if (cases[i].modes & bit) {
+            g_test_add_func(path, cases[i].func);
+        }
+    }
+    /* the KUnit tests are for a PVH dom0 */
+    machine = nested_boot(bit == PV ? "pv" : "pvh",
+                          bit == PV ? "kunit.enable=0" : "");
     ret = g_test_run();
     nested_shutdown(machine);
     return ret;

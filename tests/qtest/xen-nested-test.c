@@ -36,7 +36,7 @@ static char *oracle(void)
 static void need_guest(void)
 {
     if (!machine) {
-        machine = nested_boot("");
+        machine = nested_boot("pvh", "kunit.enable=0");
     }
     if (!guest) {
         guest = nested_guest_create(machine, guest_type, guest_type,
