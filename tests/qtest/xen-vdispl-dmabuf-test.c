@@ -664,6 +664,24 @@ static void test_imported_show(void)
     stop(&f);
 }
 
+/* What a client still has is dom0's memory: the guest does not wait for it */
+static void test_imported_held(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    int fd;
+
+    start_be_alloc(&f);
+    request_alloc(&f, &buf, SMALL, SMALL);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    fd = qxen_fd_get(&f.xen, access("/dev/udmabuf", R_OK | W_OK) < 0 ?
+                     "/memfd:xen-vdispl (deleted)" : "/dmabuf:");
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    close(fd);
+    stop(&f);
+}
+
 /* A directory of more than one page; and a guest that goes without a word */
 static void test_imported_disconnect(void)
 {
@@ -1375,6 +1393,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/release/quota", test_release_quota);
     qtest_add_func("xen/vdispl/dmabuf/release/cycles", test_release_cycles);
     qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
+    qtest_add_func("xen/vdispl/dmabuf/imported/held", test_imported_held);
     qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",
                    test_imported_disconnect);
     qtest_add_func("xen/vdispl/dmabuf/imported/bad-directory",

@@ -298,31 +298,45 @@ static void assert_compositor_maps_guest(Fixture *f)
                     inode : "/dmabuf:"));
 }
 
-/*
- * The guest shows nothing, and takes its pages back: it is answered because
- * viewer and compositor let go of them
- */
-static void take_back(Fixture *f)
+/* The guest shows nothing and destroys its buffer; the answer is not awaited */
+static void hide_and_send_destroy(Fixture *f)
 {
     struct xendispl_req req = {
         .operation = XENDISPL_OP_DBUF_DESTROY,
         .op.dbuf_destroy.dbuf_cookie = f->buf.req.dbuf_cookie,
     };
-    struct xendispl_resp resp;
 
     g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
     g_assert_cmpint(qvdispl_fb_detach(&f->d, f->buf.fb_cookie), ==, 0);
     qvdispl_send(&f->d, 0, &req);
     qxen_settle(&f->xen);
-    for (int i = 0; !qxen_ring_get(&f->d.conn[0].req, &resp, sizeof(resp));
-         i++) {
+}
+
+static bool destroy_answered(Fixture *f, int *status)
+{
+    struct xendispl_resp resp;
+
+    qxen_settle(&f->xen);
+    if (!qxen_ring_get(&f->d.conn[0].req, &resp, sizeof(resp))) {
+        return false;
+    }
+    *status = resp.status;
+    return true;
+}
+
+/* It is answered because viewer and compositor let go of the guest's pages */
+static void take_back(Fixture *f)
+{
+    int status;
+
+    hide_and_send_destroy(f);
+    for (int i = 0; !destroy_answered(f, &status); i++) {
         g_assert_cmpint(i, <, 2000);
         /* The device has a limit in its own time, so that goes slowly */
         g_usleep(1000);
         qtest_clock_step(f->qts, SCALE_MS);
-        qxen_settle(&f->xen);
     }
-    g_assert_cmpint(resp.status, ==, 0);
+    g_assert_cmpint(status, ==, 0);
     qxen_assert_alive(&f->xen, &f->connected);
 }
 
@@ -399,6 +413,34 @@ static void test_busy(void)
     stop(&f);
 }
 
+/* A compositor that does not let go: the guest is told, and keeps its pages */
+static void test_stuck(void)
+{
+    Fixture f;
+    int status;
+
+    start(&f, GL, "exported");
+    test_show(&f, "32x32, a dma-buf");
+    g_subprocess_send_signal(f.weston, SIGSTOP);
+    hide_and_send_destroy(&f);
+    qtest_clock_step(f.qts, 2499ULL * SCALE_MS);
+    g_assert(!destroy_answered(&f, &status));
+    qtest_clock_step(f.qts, 2 * SCALE_MS);
+    g_assert(destroy_answered(&f, &status));
+    g_assert_cmpint(status, ==, -XEN_EBUSY);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &f.buf), ==, 1);
+
+    g_subprocess_send_signal(f.weston, SIGCONT);
+    for (int i = 0; qvdispl_buffer_mapped(&f.d, &f.buf); i++) {
+        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
+        g_usleep(10000);
+    }
+    /* The device asks once a second */
+    qtest_clock_step(f.qts, NANOSECONDS_PER_SECOND);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
 /* Whoever goes, the viewer says so; and the guest goes on without it */
 static void test_errors(void)
 {
@@ -433,6 +475,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/wayland/shared", test_shared);
     qtest_add_func("xen/vdispl/wayland/copy", test_copy);
     qtest_add_func("xen/vdispl/wayland/busy", test_busy);
+    qtest_add_func("xen/vdispl/wayland/stuck", test_stuck);
     qtest_add_func("xen/vdispl/wayland/errors", test_errors);
     return g_test_run();
 }
