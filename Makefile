@@ -29,6 +29,8 @@ help:
 	@echo '                (GUEST=pv or pvh; STAY=y: stay up without a terminal, too)'
 	@echo 'make check      run every test (SUITE=unit, qtest, nested, kernel or style: one kind)'
 	@echo 'make check-all  the slow ones, too: HVM guests, sanitizers, other QEMU and Linux'
+	@echo 'make bench      what page flips and buffers cost: build/bench/'
+	@echo '                (SUITE=qtest or nested: one half)'
 	@echo 'make fuzz       look for input that breaks the device (TIME=60 seconds, twice)'
 	@echo 'make coverage   how much of the device the tests reach: build/coverage/'
 	@echo 'make mutants    whether the tests see the bugs of tests/mutants'
@@ -67,6 +69,9 @@ check: prepare
 check-all: prepare
 	@$(bases) $(build) $$bases check unit qtest nested hvm kernel style asan next linux
 
+bench: prepare
+	@$(bases) $(build) $$bases bench $(or $(SUITE),qtest nested)
+
 fuzz coverage mutants: prepare
 	@$(root) run env TIME=$(or $(TIME),60) scripts/build $(options) run-$@
 
@@ -84,5 +89,5 @@ clean:
 distclean: clean
 	$(root) clean
 
-.PHONY: help prepare qemu kernel viewer images demo check check-all fuzz coverage \
-        mutants install shell clean distclean
+.PHONY: help prepare qemu kernel viewer images demo check check-all bench \
+        fuzz coverage mutants install shell clean distclean

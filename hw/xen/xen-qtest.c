@@ -36,6 +36,7 @@
 #include "net/net.h"
 #include "standard-headers/linux/udmabuf.h"
 #include "system/qtest.h"
+#include "system/system.h"
 #include "../i386/kvm/xenstore_impl.h"
 #include "trace.h"
 
@@ -1204,6 +1205,36 @@ static void xs_make_node(XenQtest *s, const char *path, const char *value,
     g_list_free_full(perms, g_free);
 }
 
+/*
+ * A framebuffer for QEMU's xenfb, as the toolstack makes it: that is one of the
+ * back ends that only take devices which are there from the start.
+ */
+static void make_vfb(XenQtest *s)
+{
+    static const char fe[] = "/local/domain/1/device/vfb/0";
+    static const char be[] = "/local/domain/0/backend/vfb/1/0";
+    static const struct {
+        const char *dir, *key, *value;
+        unsigned int owner;
+    } nodes[] = {
+        { fe, "backend", be, XEN_QTEST_BACKEND_DOMID },
+        { fe, "backend-id", "0", XEN_QTEST_BACKEND_DOMID },
+        { fe, "state", "1", XEN_QTEST_GUEST_DOMID },
+        { be, "frontend", fe, XEN_QTEST_BACKEND_DOMID },
+        { be, "frontend-id", "1", XEN_QTEST_BACKEND_DOMID },
+        { be, "online", "1", XEN_QTEST_BACKEND_DOMID },
+        { be, "state", "1", XEN_QTEST_BACKEND_DOMID },
+    };
+
+    xs_make_node(s, fe, "", XEN_QTEST_GUEST_DOMID);
+    for (int i = 0; i < ARRAY_SIZE(nodes); i++) {
+        g_autofree char *path = g_strdup_printf("%s/%s", nodes[i].dir,
+                                                nodes[i].key);
+
+        xs_make_node(s, path, nodes[i].value, nodes[i].owner);
+    }
+}
+
 /* Commands; they return 0 or a negative errno */
 
 static int command_xenstore(XenQtest *s, XenQtestCommand command)
@@ -1535,6 +1566,10 @@ static void xen_qtest_init(MachineState *machine)
 
     init_memory(s, machine);
     init_xenstore(s);
+    if (vga_interface_type == VGA_XENFB) {
+        make_vfb(s);
+        vga_interface_created = true;
+    }
 
     xen_domid = XEN_QTEST_GUEST_DOMID;
     xen_mode = XEN_EMULATE;

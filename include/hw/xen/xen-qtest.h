@@ -18,6 +18,8 @@
  * that all of it can be one write.  A command has run when that returns.
  * What it causes, a watch that fires or an event that arrives, happens from
  * QEMU's main loop as on Xen: poll BUSY to wait for it.
+ *
+ * With -vga xenfb the device vfb/0 exists from the start.
  */
 #ifndef HW_XEN_QTEST_H
 #define HW_XEN_QTEST_H

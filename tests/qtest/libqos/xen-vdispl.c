@@ -349,22 +349,21 @@ void qvdispl_unfb(QVDispl *d, QVDisplBuffer *buf)
 
 bool qvdispl_event(QVDispl *d, unsigned int conn, struct xendispl_evt *evt)
 {
-    QTestState *qts = d->xen->qts;
     uint64_t page = d->conn[conn].evt_page;
-    uint32_t cons = qtest_readl(qts, page + offsetof(
-                                    struct xendispl_event_page, in_cons));
-    uint32_t prod = qtest_readl(qts, page + offsetof(
-                                    struct xendispl_event_page, in_prod));
+    uint32_t cons = qxen_readl(d->xen, page + offsetof(
+                                   struct xendispl_event_page, in_cons));
+    uint32_t prod = qxen_readl(d->xen, page + offsetof(
+                                   struct xendispl_event_page, in_prod));
 
     if (prod == cons) {
         return false;
     }
     g_assert_cmpuint(prod - cons, <=, XENDISPL_IN_RING_LEN);
-    qtest_memread(qts, page + XENDISPL_IN_RING_OFFS +
-                  cons % XENDISPL_IN_RING_LEN * sizeof(*evt), evt,
-                  sizeof(*evt));
-    qtest_writel(qts, page + offsetof(struct xendispl_event_page, in_cons),
-                 cons + 1);
+    qxen_memread(d->xen, page + XENDISPL_IN_RING_OFFS +
+                 cons % XENDISPL_IN_RING_LEN * sizeof(*evt), evt,
+                 sizeof(*evt));
+    qxen_writel(d->xen, page + offsetof(struct xendispl_event_page, in_cons),
+                cons + 1);
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include "qemu/atomic.h"
 #include "qemu/bswap.h"
 #include "qemu/units.h"
 #include "../libqtest.h"
@@ -59,6 +60,7 @@ void qxen_init(QXen *xen, QTestState *qts)
     unsigned int i;
 
     xen->qts = qts;
+    xen->ram = NULL;
     g_assert_cmphex(reg_read(xen, XEN_QTEST_REG_ID), ==, XEN_QTEST_ID);
     alloc_init(&xen->alloc, ALLOC_LEAK_ASSERT, RAM_START, RAM_END,
                XEN_PAGE_SIZE);
@@ -71,9 +73,17 @@ void qxen_init(QXen *xen, QTestState *qts)
 
 void qxen_cleanup(QXen *xen)
 {
+    if (xen->ram) {
+        qxen_ram_unmap(xen, xen->ram);
+    }
     alloc_destroy(&xen->alloc);
     g_assert_cmpuint(xen->nr_free_refs, ==, XEN_QTEST_MAX_GRANTS - FIRST_REF);
     g_free(xen->free_refs);
+}
+
+void qxen_share_ram(QXen *xen)
+{
+    xen->ram = qxen_ram_map(xen);
 }
 
 bool qxen_busy(QXen *xen)
@@ -180,6 +190,43 @@ void qxen_fault(QXen *xen, XenQtestCall call, unsigned int nth, int err)
 bool qxen_fault_pending(QXen *xen, XenQtestCall call)
 {
     return reg_read(xen, XEN_QTEST_REG_FAULT(call)) != 0;
+}
+
+/* Shared pages */
+
+uint32_t qxen_readl(QXen *xen, uint64_t addr)
+{
+    if (xen->ram) {
+        return le32_to_cpu(qatomic_load_acquire((uint32_t *)&xen->ram[addr]));
+    }
+    return qtest_readl(xen->qts, addr);
+}
+
+void qxen_writel(QXen *xen, uint64_t addr, uint32_t value)
+{
+    if (xen->ram) {
+        qatomic_store_release((uint32_t *)&xen->ram[addr], cpu_to_le32(value));
+    } else {
+        qtest_writel(xen->qts, addr, value);
+    }
+}
+
+void qxen_memread(QXen *xen, uint64_t addr, void *data, size_t size)
+{
+    if (xen->ram) {
+        memcpy(data, &xen->ram[addr], size);
+    } else {
+        qtest_memread(xen->qts, addr, data, size);
+    }
+}
+
+void qxen_memwrite(QXen *xen, uint64_t addr, const void *data, size_t size)
+{
+    if (xen->ram) {
+        memcpy(&xen->ram[addr], data, size);
+    } else {
+        qtest_memwrite(xen->qts, addr, data, size);
+    }
 }
 
 /* xenstore */
@@ -458,34 +505,34 @@ static uint64_t ring_entry(QXenRing *ring, uint32_t index)
 void qxen_ring_put(QXenRing *ring, const void *req, size_t size)
 {
     g_assert_cmpuint(size, <=, ring->entry_size);
-    qtest_memwrite(ring->xen->qts, ring_entry(ring, ring->req_prod), req,
-                   size);
+    qxen_memwrite(ring->xen, ring_entry(ring, ring->req_prod), req, size);
     ring->req_prod++;
 }
 
 void qxen_ring_push(QXenRing *ring)
 {
-    QTestState *qts = ring->xen->qts;
-    uint32_t old = qtest_readl(qts, ring->addr + QXEN_RING_REQ_PROD);
+    QXen *xen = ring->xen;
+    uint32_t old = qxen_readl(xen, ring->addr + QXEN_RING_REQ_PROD);
     uint32_t event;
 
-    qtest_writel(qts, ring->addr + QXEN_RING_REQ_PROD, ring->req_prod);
-    event = qtest_readl(qts, ring->addr + QXEN_RING_REQ_EVENT);
+    qxen_writel(xen, ring->addr + QXEN_RING_REQ_PROD, ring->req_prod);
+    smp_mb(); /* the index is written before the back end's wish is read */
+    event = qxen_readl(xen, ring->addr + QXEN_RING_REQ_EVENT);
     if (ring->req_prod - event < ring->req_prod - old) {
-        qxen_evtchn_notify(ring->xen, ring->port);
+        qxen_evtchn_notify(xen, ring->port);
     }
 }
 
 bool qxen_ring_get(QXenRing *ring, void *rsp, size_t size)
 {
-    QTestState *qts = ring->xen->qts;
+    QXen *xen = ring->xen;
 
-    if (qtest_readl(qts, ring->addr + QXEN_RING_RSP_PROD) == ring->rsp_cons) {
+    if (qxen_readl(xen, ring->addr + QXEN_RING_RSP_PROD) == ring->rsp_cons) {
         return false;
     }
-    qtest_memread(qts, ring_entry(ring, ring->rsp_cons), rsp, size);
+    qxen_memread(xen, ring_entry(ring, ring->rsp_cons), rsp, size);
     ring->rsp_cons++;
-    qtest_writel(qts, ring->addr + QXEN_RING_RSP_EVENT, ring->rsp_cons + 1);
+    qxen_writel(xen, ring->addr + QXEN_RING_RSP_EVENT, ring->rsp_cons + 1);
     return true;
 }
 
@@ -498,6 +545,7 @@ void qxen_ring_wait(QXenRing *ring, void *rsp, size_t size)
             g_error("no response on the ring of port %u in %d s", ring->port,
                     QXEN_TIMEOUT);
         }
+        g_thread_yield();
     }
 }
 

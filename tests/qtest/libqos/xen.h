@@ -25,11 +25,13 @@
  * QXen - a QEMU with the machine xen-qtest
  * @qts: the QEMU
  * @alloc: its RAM, for the pages that the guest shares
+ * @ram: that RAM, if qxen_share_ram() was called
  * @free_refs: stack of unused grant references
  */
 typedef struct QXen {
     QTestState *qts;
     QGuestAllocator alloc;
+    uint8_t *ram;
     uint32_t *free_refs;
     unsigned int nr_free_refs;
 } QXen;
@@ -48,6 +50,15 @@ void qxen_init(QXen *xen, QTestState *qts);
  * Fails the test if pages or grant references have not been given back.
  */
 void qxen_cleanup(QXen *xen);
+
+/**
+ * qxen_share_ram:
+ * @xen: the machine
+ *
+ * Rings and event pages are read and written as a guest does from now on, and
+ * not by messages to QEMU: the only one a request takes is its notification.
+ */
+void qxen_share_ram(QXen *xen);
 
 /** qxen_busy: whether watches or events are on their way to a back end */
 bool qxen_busy(QXen *xen);
@@ -97,6 +108,12 @@ void qxen_fault(QXen *xen, XenQtestCall call, unsigned int nth, int err);
 
 /** qxen_fault_pending: whether a fault has not struck yet */
 bool qxen_fault_pending(QXen *xen, XenQtestCall call);
+
+/* What guest and back end share; words are read and written whole */
+uint32_t qxen_readl(QXen *xen, uint64_t addr);
+void qxen_writel(QXen *xen, uint64_t addr, uint32_t value);
+void qxen_memread(QXen *xen, uint64_t addr, void *data, size_t size);
+void qxen_memwrite(QXen *xen, uint64_t addr, const void *data, size_t size);
 
 /* xenstore; @domid is QXEN_GUEST or QXEN_TOOLSTACK */
 
