@@ -116,6 +116,7 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
 {
     XenVDisplGLScanout *scanout;
     QemuDmaBuf *dmabuf;
+    bool accepted;
 
     if (!console_has_gl(gl->con) || gl->refused || fb->fd < 0 ||
         !QEMU_IS_ALIGNED(fb->fd_offset + offset, sizeof(uint32_t)) ||
@@ -142,7 +143,9 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
     qemu_console_resize(gl->con, width, height);
     xen_dmabuf_drawn(fb->fd);
     dpy_gl_scanout_dmabuf(gl->con, dmabuf);
-    if (!xen_vdispl_gl_accepted(dmabuf)) {
+    accepted = xen_vdispl_gl_accepted(dmabuf);
+    trace_xen_vdispl_gl_show(fb->fb_cookie, fb->fd, width, height, accepted);
+    if (!accepted) {
         info_report("xen-vdispl: the display cannot import a guest's buffer as "
                     "a dma-buf, so it is uploaded");
         gl->refused = true;

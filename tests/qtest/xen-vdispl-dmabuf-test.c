@@ -14,6 +14,7 @@
 #include "hw/xen/dma-buf-mmap-info.h"
 #include "libqtest.h"
 #include "libqos/xen-vdispl.h"
+#include "qemu/bswap.h"
 #include "qemu/sockets.h"
 #include "qemu/timer.h"
 #include "qobject/qdict.h"
@@ -1169,6 +1170,141 @@ static void test_gl_dbus(void)
     stop(&f);
 }
 
+/* VNC, as little as it takes to see the first pixel: RFB, RFC 6143 */
+
+static void vnc_read(int fd, void *data, size_t size)
+{
+    struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+    for (size_t done = 0; done < size;) {
+        ssize_t n;
+
+        g_assert_cmpint(poll(&pfd, 1, QXEN_TIMEOUT * 1000), ==, 1);
+        n = read(fd, (char *)data + done, size - done);
+        g_assert_cmpint(n, >, 0);
+        done += n;
+    }
+}
+
+static void vnc_write(int fd, const void *data, size_t size)
+{
+    g_assert_cmpint(write(fd, data, size), ==, size);
+}
+
+/* A client of @f's VNC server, which sends pixels as they are */
+static int vnc_connect(Fixture *f)
+{
+    static const uint8_t set_encodings[] = { 2, 0, 0, 1, 0, 0, 0, 0 };
+    uint8_t version[12], types[2], result[4], init[24];
+    g_autofree char *name = NULL;
+    int pair[2];
+
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    qtest_qmp_add_client(f->qts, "vnc", pair[1]);
+    vnc_read(pair[0], version, sizeof(version));
+    g_assert_cmpmem(version, sizeof(version), "RFB 003.008\n", 12);
+    vnc_write(pair[0], version, sizeof(version));
+    vnc_read(pair[0], types, sizeof(types));
+    g_assert_cmpmem(types, sizeof(types), "\1\1", 2);
+    vnc_write(pair[0], "\1", 1);
+    vnc_read(pair[0], result, sizeof(result));
+    g_assert_cmpmem(result, sizeof(result), "\0\0\0\0", 4);
+    vnc_write(pair[0], "\1", 1);
+    vnc_read(pair[0], init, sizeof(init));
+    g_assert_cmpmem(init, 4, "\0\x20\0\x20", 4);
+    name = g_malloc(ldl_be_p(&init[20]));
+    vnc_read(pair[0], name, ldl_be_p(&init[20]));
+    vnc_write(pair[0], set_encodings, sizeof(set_encodings));
+    return pair[0];
+}
+
+/* Until the pixel in the upper left corner is @expected, but for its X8 */
+static void vnc_expect_pixel(int fd, const uint8_t *expected)
+{
+    gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
+    uint8_t request[] = { 3, 0, 0, 0, 0, 0, 0, SMALL, 0, SMALL };
+    uint8_t seen[4] = { };
+
+    do {
+        uint8_t update[4];
+
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        vnc_write(fd, request, sizeof(request));
+        vnc_read(fd, update, sizeof(update));
+        g_assert_cmpint(update[0], ==, 0);
+        for (int i = 0; i < lduw_be_p(&update[2]); i++) {
+            uint8_t rect[12], pixels[SMALL * SMALL * 4];
+            size_t size;
+
+            vnc_read(fd, rect, sizeof(rect));
+            size = lduw_be_p(&rect[4]) * lduw_be_p(&rect[6]) * 4;
+            g_assert_cmpuint(size, <=, sizeof(pixels));
+            vnc_read(fd, pixels, size);
+            if (!ldl_be_p(rect)) {
+                memcpy(seen, pixels, sizeof(seen));
+            }
+        }
+        request[1] = 1;         /* from now on, what changes */
+    } while (memcmp(seen, expected, 3));
+}
+
+/*
+ * Without a GPU, too, the dma-buf itself is drawn, and VNC shows the result;
+ * and the display lets go of it.
+ */
+static void test_gl_headless(void)
+{
+    static const uint8_t blue[] = { 255, 0, 0, 0 };
+    g_autofree char *trace = NULL;
+    g_autofree char *traced = NULL;
+    g_autofree char *args = NULL;
+    Fixture f;
+    QVDisplBuffer buf[2];
+    QXenAlive shown;
+    int fd;
+
+    if (g_file_test("/dev/dri", G_FILE_TEST_EXISTS)) {
+        g_test_skip("this host may have a GPU, which is used then");
+        return;
+    }
+    fd = g_file_open_tmp("xen-vdispl-XXXXXX.log", &trace, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    args = g_strdup_printf("-display egl-headless -vnc none "
+                           "-trace xen_vdispl_gl_show -D %s", trace);
+    start(&f, "auto", args);
+    gl_buffer(&f, &buf[0]);
+    qtest_memwrite(f.qts, 0, red, sizeof(red));
+    gl_set_config(&f, &buf[0]);
+    assert_path(&f, "exported");
+    shown = qxen_alive_get(&f.xen);
+    gl_assert_screendump(&f);
+    fd = vnc_connect(&f);
+    vnc_expect_pixel(fd, red);
+    qtest_memwrite(f.qts, 0, blue, sizeof(blue));
+    vnc_expect_pixel(fd, blue);
+
+    /* The buffer that was shown before is not used any more after a flip */
+    gl_buffer(&f, &buf[1]);
+    for (int i = 0; i < 10; i++) {
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[!(i & 1)].fb_cookie), ==, 0);
+        qtest_clock_step(f.qts, REFRESH_NS);
+        g_assert(flip_event(&f));
+    }
+    qvdispl_unfb(&f.d, &buf[1]);
+    qxen_assert_alive(&f.xen, &shown);
+    gl_assert_screendump(&f);
+    vnc_expect_pixel(fd, red);
+    close(fd);
+    hide(&f, &buf[0]);
+    stop(&f);
+
+    g_assert(g_file_get_contents(trace, &traced, NULL, NULL));
+    unlink(trace);
+    g_assert_nonnull(strstr(traced, "imported 1"));
+    g_assert_null(strstr(traced, "imported 0"));
+}
+
 /* A display that cannot import the dma-buf shows the guest's picture as well */
 static void test_gl_refused(void)
 {
@@ -1234,6 +1370,7 @@ int main(int argc, char **argv)
     qtest_add_data_func("xen/vdispl/dmabuf/dbus/copy-exported", "exported",
                         test_dbus_copy_released_in_thread);
     qtest_add_func("xen/vdispl/dmabuf/gl/dbus", test_gl_dbus);
+    qtest_add_func("xen/vdispl/dmabuf/gl/headless", test_gl_headless);
     qtest_add_func("xen/vdispl/dmabuf/gl/refused", test_gl_refused);
     return g_test_run();
 }
