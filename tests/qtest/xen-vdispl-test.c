@@ -3253,6 +3253,41 @@ static void test_faults_connect(void)
     g_assert_cmpuint(nth, >, 20);
 }
 
+/* A device that cannot have what it needs is refused, and leaves nothing */
+static void test_faults_realize(void)
+{
+    static const XenQtestCall calls[] = {
+        XEN_QTEST_CALL_GNTTAB_OPEN, XEN_QTEST_CALL_XS_WATCH,
+    };
+    Fixture f;
+
+    start_empty(&f, "");
+    for (int i = 0; i < ARRAY_SIZE(calls); i++) {
+        bool struck = true;
+        unsigned int nth;
+
+        for (nth = 1; struck; nth++) {
+            QDict *rsp;
+
+            qxen_fault(&f.xen, calls[i], nth, ENOMEM);
+            rsp = qtest_qmp(f.qts, "{ 'execute': 'device_add', 'arguments': { "
+                            "'driver': 'xen-vdispl', 'id': 'vd0' } }");
+            struck = !qxen_fault_pending(&f.xen, calls[i]);
+            g_assert(qdict_haskey(rsp, "error") == struck);
+            qobject_unref(rsp);
+            qxen_fault(&f.xen, calls[i], 0, 0);
+            if (!struck) {
+                qtest_qmp_device_del(f.qts, "vd0");
+            }
+            qxen_settle(&f.xen);
+            qxen_assert_alive(&f.xen, &f.idle);
+        }
+        g_assert_cmpuint(nth, >, 3);
+    }
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
 /* After a fault the same frontend can connect */
 static void test_faults_recover(void)
 {
@@ -3494,6 +3529,7 @@ int main(int argc, char **argv)
     ADD("quota", "buffers", test_quota_buffers);
 
     ADD("faults", "connect", test_faults_connect);
+    ADD("faults", "realize", test_faults_realize);
     ADD("faults", "recover", test_faults_recover);
     ADD("faults", "buffer", test_faults_buffer);
     ADD("faults", "notify", test_faults_notify);
