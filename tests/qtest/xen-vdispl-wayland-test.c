@@ -69,10 +69,11 @@ static GSubprocess *run(Fixture *f, const char *const *argv, const char *output)
     return process;
 }
 
-static void weston_start(Fixture *f)
+static void weston_start(Fixture *f, const char *renderer)
 {
-    static const char *const argv[] = {
-        "weston", "--backend=headless", "--renderer=gl", "--no-config",
+    g_autofree char *option = g_strdup_printf("--renderer=%s", renderer);
+    const char *const argv[] = {
+        "weston", "--backend=headless", option, "--no-config",
         "--shell=kiosk-shell.so", "--width=" stringify(SIZE),
         "--height=" stringify(SIZE), "--idle-time=0", "--socket=wayland",
         /* lets pictures be taken */
@@ -146,8 +147,12 @@ static void viewer_expect_error(Fixture *f, const char *why)
     g_string_free(f->said, true);
 }
 
-/* QEMU with @display and its device's @path, and the guest's only buffer */
-static void start(Fixture *f, const char *display, const char *path)
+/*
+ * QEMU with @display and its device's @path, the guest's only buffer, and a
+ * Weston that draws by @renderer
+ */
+static void start(Fixture *f, const char *display, const char *path,
+                  const char *renderer)
 {
     g_autoptr(GError) err = NULL;
 
@@ -167,7 +172,7 @@ static void start(Fixture *f, const char *display, const char *path)
     qvdispl_buffer_alloc(&f->d, &f->buf, SIZE, SIZE, 32, 0);
     g_assert_cmpuint(f->buf.nr_pages, ==, 1);
     qxen_grant_set(&f->xen, f->buf.refs[0], 0, XEN_QTEST_GRANT_ACCESS);
-    weston_start(f);
+    weston_start(f, renderer);
 }
 
 static void stop_qemu(Fixture *f)
@@ -359,7 +364,7 @@ static void test_dmabuf(void)
 {
     Fixture f;
 
-    start(&f, GL, "exported");
+    start(&f, GL, "exported", "gl");
     test_show(&f, "32x32, a dma-buf");
     assert_compositor_maps_guest(&f);
     take_back(&f);
@@ -376,10 +381,21 @@ static void test_shared(void)
 {
     Fixture f;
 
-    start(&f, "dbus,p2p=yes", "exported");
+    start(&f, "dbus,p2p=yes", "exported", "gl");
     test_show(&f, access("/dev/udmabuf", R_OK | W_OK) < 0 ?
               "32x32, shared memory" : "32x32, a dma-buf");
     assert_compositor_maps_guest(&f);
+    take_back(&f);
+    stop(&f);
+}
+
+/* A compositor without OpenGL takes no dma-bufs */
+static void test_no_gl(void)
+{
+    Fixture f;
+
+    start(&f, GL, "exported", "pixman");
+    test_show(&f, "32x32, shared memory");
     take_back(&f);
     stop(&f);
 }
@@ -388,7 +404,7 @@ static void test_copy(void)
 {
     Fixture f;
 
-    start(&f, "dbus,p2p=yes", "mapped");
+    start(&f, "dbus,p2p=yes", "mapped", "gl");
     test_show(&f, "32x32, a copy");
     take_back(&f);
     stop(&f);
@@ -399,7 +415,7 @@ static void test_busy(void)
 {
     Fixture f;
 
-    start(&f, GL, "exported");
+    start(&f, GL, "exported", "gl");
     test_show(&f, "32x32, a dma-buf");
     g_subprocess_send_signal(f.weston, SIGSTOP);
     flip(&f);
@@ -419,7 +435,7 @@ static void test_stuck(void)
     Fixture f;
     int status;
 
-    start(&f, GL, "exported");
+    start(&f, GL, "exported", "gl");
     test_show(&f, "32x32, a dma-buf");
     g_subprocess_send_signal(f.weston, SIGSTOP);
     hide_and_send_destroy(&f);
@@ -446,7 +462,7 @@ static void test_errors(void)
 {
     Fixture f;
 
-    start(&f, GL, "exported");
+    start(&f, GL, "exported", "gl");
     viewer_start(&f, "7");
     viewer_expect_error(&f, "QEMU has no console 7");
 
@@ -458,7 +474,7 @@ static void test_errors(void)
 
     viewer_start(&f, "0");
     viewer_expect_error(&f, "cannot connect to a Wayland compositor");
-    weston_start(&f);
+    weston_start(&f, "gl");
     viewer_start(&f, "0");
     viewer_expect(&f, "32x32, a dma-buf");
     take_back(&f);
@@ -473,6 +489,7 @@ int main(int argc, char **argv)
 
     qtest_add_func("xen/vdispl/wayland/dmabuf", test_dmabuf);
     qtest_add_func("xen/vdispl/wayland/shared", test_shared);
+    qtest_add_func("xen/vdispl/wayland/no-gl", test_no_gl);
     qtest_add_func("xen/vdispl/wayland/copy", test_copy);
     qtest_add_func("xen/vdispl/wayland/busy", test_busy);
     qtest_add_func("xen/vdispl/wayland/stuck", test_stuck);
