@@ -26,11 +26,11 @@
 #include "qobject/qnum.h"
 #include "standard-headers/drm/drm_fourcc.h"
 
-/* Medians are of this many rounds, each of so many flips and so much time */
-#define ROUNDS          15
-#define MIN_FLIPS       5
-#define ROUND_US        150000
-#define WARM_UP_FLIPS   3
+/* So many rounds, each of so many flips and so much time, after some more */
+#define ROUNDS          31
+#define MIN_FLIPS       3
+#define ROUND_US        80000
+#define WARM_UP_US      20000
 
 #define REFRESH_HZ      1000
 #define REFRESH_NS      (NANOSECONDS_PER_SECOND / REFRESH_HZ)
@@ -346,9 +346,10 @@ static void measure_round(Bench *b)
     double value;
     int n;
 
-    for (int i = 0; i < WARM_UP_FLIPS; i++) {
+    began = now_us();
+    do {
         b->flip(b);
-    }
+    } while (now_us() - began < WARM_UP_US);
     value = test_cost(b);
     g_array_append_val(b->test_cpu, value);
 
@@ -375,12 +376,19 @@ static QDict *result(Bench *b, const char *path)
 {
     QDict *result = qdict_new();
     double own = median(b->test_cpu);
+    QList *rounds = qlist_new();
 
     qdict_put_str(result, "path", path);
     qdict_put_int(result, "width", b->width);
     qdict_put_int(result, "height", b->height);
     qdict_put_int(result, "flips", b->latency->len);
     qdict_put_int(result, "grants", b->grants);
+    /* Before the median is taken, which puts them in another order */
+    for (int i = 0; i < b->cpu->len; i++) {
+        qlist_append(rounds, qnum_from_double(
+                         g_array_index(b->cpu, double, i) - own));
+    }
+    qdict_put(result, "cpu-us-rounds", rounds);
     qdict_put(result, "cpu-us", qnum_from_double(median(b->cpu) - own));
     qdict_put(result, "test-cpu-us", qnum_from_double(own));
     qdict_put(result, "latency-us", qnum_from_double(median(b->latency)));
@@ -389,44 +397,38 @@ static QDict *result(Bench *b, const char *path)
     return result;
 }
 
-/* A path, or xenfb for -1, in all sizes; they take turns */
-static void bench(QList *results, int path)
+/* xenfb comes after the paths */
+#define XENFB   ARRAY_SIZE(paths)
+
+static void bench_start(Bench *b, int path, int size)
 {
-    Bench b[ARRAY_SIZE(sizes)];
+    if (path == XENFB) {
+        vfb_start(b, sizes[size].width, sizes[size].height);
+    } else {
+        vdispl_start(b, sizes[size].width, sizes[size].height, path);
+    }
+    let_run(b, false);
+}
 
-    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
-        if (path < 0) {
-            vfb_start(&b[i], sizes[i].width, sizes[i].height);
-        } else {
-            vdispl_start(&b[i], sizes[i].width, sizes[i].height, path);
-        }
-        let_run(&b[i], false);
-    }
-    for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
-            let_run(&b[i], true);
-            measure_round(&b[i]);
-            let_run(&b[i], false);
-        }
-    }
-    for (int i = 0; i < ARRAY_SIZE(sizes); i++) {
-        QDict *r = result(&b[i], path < 0 ? "xenfb" : paths[path].name);
+static QDict *bench_stop(Bench *b, int path)
+{
+    QDict *r = result(b, path == XENFB ? "xenfb" : paths[path].name);
 
-        let_run(&b[i], true);
-        if (path < 0) {
-            vfb_stop(&b[i]);
-        } else {
-            /* xenfb does not count its own */
-            qdict_put_int(r, "copied-bytes",
-                          bytes_copied(&b[i]) / qdict_get_int(r, "flips"));
-            vdispl_stop(&b[i]);
-        }
-        qlist_append(results, r);
+    let_run(b, true);
+    if (path == XENFB) {
+        vfb_stop(b);
+    } else {
+        /* xenfb does not count its own */
+        qdict_put_int(r, "copied-bytes",
+                      bytes_copied(b) / qdict_get_int(r, "flips"));
+        vdispl_stop(b);
     }
+    return r;
 }
 
 int main(int argc, char **argv)
 {
+    static Bench b[(XENFB + 1) * ARRAY_SIZE(sizes)];
     QList *results = qlist_new();
     g_autoptr(GString) json = NULL;
     g_autoptr(GError) err = NULL;
@@ -436,10 +438,19 @@ int main(int argc, char **argv)
         return 2;
     }
     g_test_init(&argc, &argv, NULL);
-    for (int path = 0; path < ARRAY_SIZE(paths); path++) {
-        bench(results, path);
+    for (int i = 0; i < ARRAY_SIZE(b); i++) {
+        bench_start(&b[i], i / ARRAY_SIZE(sizes), i % ARRAY_SIZE(sizes));
     }
-    bench(results, -1);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < ARRAY_SIZE(b); i++) {
+            let_run(&b[i], true);
+            measure_round(&b[i]);
+            let_run(&b[i], false);
+        }
+    }
+    for (int i = 0; i < ARRAY_SIZE(b); i++) {
+        qlist_append(results, bench_stop(&b[i], i / ARRAY_SIZE(sizes)));
+    }
 
     json = qobject_to_json_pretty(QOBJECT(results), true);
     g_string_append_c(json, '\n');
