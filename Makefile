@@ -63,11 +63,11 @@ demo: prepare
 	@$(bases) $(build) $$bases demo $(if $(STAY),--stay) $(GUEST)
 
 check: prepare
-	@$(if $(filter nested hvm kernel,$(suites)),$(bases),bases=;) \
+	@$(if $(filter nested hvm kernel soak,$(suites)),$(bases),bases=;) \
 	$(build) $$bases check $(suites)
 
 check-all: prepare
-	@$(bases) $(build) $$bases check unit qtest nested hvm kernel style asan next linux
+	@$(bases) $(build) $$bases check unit qtest nested hvm kernel soak style asan next linux
 
 bench: prepare
 	@$(bases) $(build) $$bases bench $(or $(SUITE),qtest nested)
