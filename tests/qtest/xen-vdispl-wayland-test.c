@@ -34,6 +34,7 @@ typedef struct Fixture {
     QXenAlive idle;
     QXenAlive connected;
     char *dir;                  /* for sockets and pictures */
+    const char *where;          /* the viewer finds QEMU */
     GSubprocess *weston;
     GSubprocess *viewer;
     GString *said;              /* by the viewer */
@@ -119,11 +120,11 @@ static void viewer_expect(Fixture *f, const char *what)
     }
 }
 
-/* A viewer of console @number, by QEMU's monitor */
+/* A viewer of console @number */
 static void viewer_start(Fixture *f, const char *number)
 {
     const char *argv[] = {
-        getenv("XEN_VDISPL_WAYLAND"), "--qmp=qmp", "--console", number, NULL
+        getenv("XEN_VDISPL_WAYLAND"), f->where, "--console", number, NULL
     };
 
     g_assert_nonnull(argv[0]);
@@ -158,6 +159,7 @@ static void start(Fixture *f, const char *display, const char *path,
 
     f->dir = g_dir_make_tmp("xen-vdispl-wayland-XXXXXX", &err);
     g_assert_no_error(err);
+    f->where = "--qmp=qmp";
     f->qts = qtest_initf("-machine xen-qtest -nodefaults -display %s "
                          "-qmp unix:%s/qmp,server=on,wait=off -device "
                          "xen-vdispl,id=vd0,connectors=%dx%d,path=%s",
@@ -400,6 +402,24 @@ static void test_no_gl(void)
     stop(&f);
 }
 
+/* By a bus, which is QEMU's session's and named to the viewer */
+static void test_bus(void)
+{
+    GTestDBus *bus = g_test_dbus_new(G_TEST_DBUS_NONE);
+    g_autofree char *where = NULL;
+    Fixture f;
+
+    g_test_dbus_up(bus);
+    where = g_strdup_printf("--address=%s", g_test_dbus_get_bus_address(bus));
+    start(&f, "dbus,gl=on,rendernode=/dev/null", "exported", "gl");
+    f.where = where;
+    test_show(&f, "32x32, a dma-buf");
+    take_back(&f);
+    stop(&f);
+    g_test_dbus_down(bus);
+    g_object_unref(bus);
+}
+
 static void test_copy(void)
 {
     Fixture f;
@@ -490,6 +510,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/wayland/dmabuf", test_dmabuf);
     qtest_add_func("xen/vdispl/wayland/shared", test_shared);
     qtest_add_func("xen/vdispl/wayland/no-gl", test_no_gl);
+    qtest_add_func("xen/vdispl/wayland/bus", test_bus);
     qtest_add_func("xen/vdispl/wayland/copy", test_copy);
     qtest_add_func("xen/vdispl/wayland/busy", test_busy);
     qtest_add_func("xen/vdispl/wayland/stuck", test_stuck);
