@@ -67,7 +67,8 @@ check: prepare
 	$(build) $$bases check $(suites)
 
 check-all: prepare
-	@$(bases) $(build) $$bases check unit qtest nested hvm kernel soak style asan next linux
+	@$(bases) $(build) $$bases check unit qtest nested hvm kernel soak style \
+	asan modules next no-xen linux
 
 bench: prepare
 	@$(bases) $(build) $$bases bench $(or $(SUITE),qtest nested)
