@@ -725,7 +725,14 @@ static void test_imported_faults(void)
 /* What all of it costs */
 
 #define CYCLES          10000
-#define WARM_UP_CYCLES  5000
+#define WARM_UP_CYCLES  1000
+/*
+ * The least that malloc() gives, forgotten in each cycle, is 312 KiB each time.
+ * Until malloc() has come to rest, which takes longer than the warm-up at
+ * times, it may take as much without a leak.
+ */
+#define MAX_GROWTH_KIB  160
+#define MAX_TRIES       3
 
 /* A figure of QEMU's memory, by its name in /proc, in KiB */
 static int memory_kib(Fixture *f, const char *name)
@@ -762,7 +769,7 @@ static void test_cycles(gconstpointer path)
     unsigned int files;
     QVDisplBuffer buf[2];
     QXenAlive shown;
-    int own, all;
+    int own = 0, all = 0;
     Fixture f;
 
     if (imported) {
@@ -782,17 +789,21 @@ static void test_cycles(gconstpointer path)
     }
     shown = qxen_alive_get(&f.xen);
     files = open_files(&f);
-    own = memory_kib(&f, "RssAnon:");
-    all = memory_kib(&f, "VmRSS:");
-    for (int i = 0; i < CYCLES; i++) {
-        cycle(&f, buf, i);
+    for (int i = 0; i < MAX_TRIES; i++) {
+        own = memory_kib(&f, "RssAnon:");
+        all = memory_kib(&f, "VmRSS:");
+        for (int j = 0; j < CYCLES; j++) {
+            cycle(&f, buf, j);
+        }
+        own = memory_kib(&f, "RssAnon:") - own;
+        all = memory_kib(&f, "VmRSS:") - all;
+        g_test_message("%d cycles: %d KiB, %d of them QEMU's own", CYCLES,
+                       all, own);
+        if (own < MAX_GROWTH_KIB) {
+            break;
+        }
     }
-    own = memory_kib(&f, "RssAnon:") - own;
-    all = memory_kib(&f, "VmRSS:") - all;
-    g_test_message("%d cycles: %d KiB, %d of them QEMU's own", CYCLES, all,
-                   own);
-    /* The least that malloc() gives, forgotten in each cycle, is 312 KiB */
-    g_assert_cmpint(own, <, 256);
+    g_assert_cmpint(own, <, MAX_GROWTH_KIB);
     /* Code that runs for the first time is read from its file */
     g_assert_cmpint(all - own, <, 512);
     qxen_assert_alive(&f.xen, &shown);
