@@ -11,7 +11,6 @@
 #include "hw/xen/xen-dmabuf.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "xen-vdispl-buffer.h"
-#include "xen-vdispl-udmabuf.h"
 #include "trace.h"
 
 /* A grant table handle that lives as long as anything is mapped through it. */
@@ -39,9 +38,11 @@ typedef struct XenVDisplDbuf {
  */
 struct XenVDisplMemory {
     XenVDisplGrants *grants;
+    XenVDisplPath path;
     XenDmabuf *dmabuf;
+    const XenVDisplAllocator *allocator;
+    XenVDisplAlloc alloc;
     XenDmabufGrants *granted;
-    int granted_fd;
     void *addr;
     uint32_t *grant_refs;
     uint32_t nr_pages;
@@ -51,13 +52,19 @@ struct XenVDisplMemory {
 
 struct XenVDisplBuffers {
     XenVDisplGrants *grants;
-    XenVDisplPath path;
-    uint64_t max_mapped;
-    uint32_t max_buffers;
+    XenVDisplBuffersConfig config;
     GHashTable *dbufs;
     GHashTable *fbs;
     const XenVDisplBuffersOps *ops;
     void *opaque;
+};
+
+const char *const xen_vdispl_path_names[] = {
+    [XEN_VDISPL_PATH_AUTO] = "auto",
+    [XEN_VDISPL_PATH_EXPORTED] = "exported",
+    [XEN_VDISPL_PATH_PLACED] = "placed",
+    [XEN_VDISPL_PATH_MAPPED] = "mapped",
+    [XEN_VDISPL_PATH_IMPORTED] = "imported",
 };
 
 /* The formats that xen-drm-front offers, and no other. DRM is little endian. */
@@ -167,7 +174,8 @@ static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
     return g_steal_pointer(&refs);
 }
 
-static bool xen_vdispl_memory_export(XenVDisplMemory *mem, Error **errp)
+static bool xen_vdispl_memory_export(XenVDisplMemory *mem,
+                                     const XenVDisplShape *shape, Error **errp)
 {
     mem->dmabuf = xen_dmabuf_export(mem->grants->domid, mem->grant_refs,
                                     mem->nr_pages, errp);
@@ -178,7 +186,31 @@ static bool xen_vdispl_memory_export(XenVDisplMemory *mem, Error **errp)
     return true;
 }
 
-static bool xen_vdispl_memory_map(XenVDisplMemory *mem, Error **errp)
+static void xen_vdispl_memory_dealloc(XenVDisplMemory *mem)
+{
+    if (mem->allocator->free) {
+        mem->allocator->free(&mem->alloc);
+    }
+}
+
+static bool xen_vdispl_memory_place(XenVDisplMemory *mem,
+                                    const XenVDisplShape *shape, Error **errp)
+{
+    if (!mem->allocator->alloc(shape, &mem->alloc, errp)) {
+        return false;
+    }
+    mem->dmabuf = xen_dmabuf_place(mem->alloc.fd, mem->grants->domid,
+                                   mem->grant_refs, mem->nr_pages, errp);
+    if (!mem->dmabuf) {
+        xen_vdispl_memory_dealloc(mem);
+        return false;
+    }
+    mem->addr = (void *)xen_dmabuf_data(mem->dmabuf);
+    return true;
+}
+
+static bool xen_vdispl_memory_map(XenVDisplMemory *mem,
+                                  const XenVDisplShape *shape, Error **errp)
 {
     XenVDisplGrants *grants = mem->grants;
 
@@ -193,107 +225,128 @@ static bool xen_vdispl_memory_map(XenVDisplMemory *mem, Error **errp)
     return true;
 }
 
-/* By the best path that works; errp says why it is not the best, too. */
-static bool xen_vdispl_memory_get(XenVDisplMemory *mem, XenVDisplPath path,
-                                  Error **errp)
+/*
+ * By the first path that works of those that may be taken. Why it is not a
+ * better one is added to @why.
+ */
+static bool xen_vdispl_memory_get(XenVDisplMemory *mem,
+                                  const XenVDisplBuffersConfig *config,
+                                  const XenVDisplShape *shape, GString *why)
 {
-    switch (path) {
-    case XEN_VDISPL_PATH_AUTO:
-        return xen_vdispl_memory_export(mem, errp) ||
-               xen_vdispl_memory_map(mem, NULL);
-    case XEN_VDISPL_PATH_EXPORTED:
-        return xen_vdispl_memory_export(mem, errp);
-    case XEN_VDISPL_PATH_MAPPED:
-        return xen_vdispl_memory_map(mem, errp);
-    default:
-        g_assert_not_reached();
+    static bool (*const get[])(XenVDisplMemory *mem,
+                               const XenVDisplShape *shape, Error **errp) = {
+        [XEN_VDISPL_PATH_EXPORTED] = xen_vdispl_memory_export,
+        [XEN_VDISPL_PATH_PLACED] = xen_vdispl_memory_place,
+        [XEN_VDISPL_PATH_MAPPED] = xen_vdispl_memory_map,
+    };
+
+    for (mem->path = config->best; mem->path <= config->last; mem->path++) {
+        Error *err = NULL;
+
+        if (get[mem->path](mem, shape, &err)) {
+            return true;
+        }
+        g_string_append_printf(why, "%snot %s: %s", why->len ? "; " : "",
+                               xen_vdispl_path_names[mem->path],
+                               error_get_pretty(err));
+        error_free(err);
     }
+    return false;
 }
 
 /* The guest's pages, by the references that are in its directory. */
 static bool xen_vdispl_memory_open(XenVDisplMemory *mem, XenVDisplBuffers *bufs,
-                                   uint64_t dbuf_cookie, grant_ref_t directory,
-                                   Error **errp)
+                                   const struct xendispl_dbuf_create_req *req,
+                                   const XenVDisplShape *shape, Error **errp)
 {
-    Error *err = NULL;
+    g_autoptr(GString) why = g_string_new(NULL);
 
-    mem->grant_refs = xen_vdispl_read_directory(mem->grants, directory,
+    mem->allocator = bufs->config.allocator;
+    mem->grant_refs = xen_vdispl_read_directory(mem->grants,
+                                                req->gref_directory,
                                                 mem->nr_pages, errp);
     if (!mem->grant_refs) {
         return false;
     }
-    if (!xen_vdispl_memory_get(mem, bufs->path, &err)) {
-        error_propagate(errp, err);
+    if (!xen_vdispl_memory_get(mem, &bufs->config, shape, why)) {
+        error_setg(errp, "%s", why->str);
         return false;
     }
-    if (err) {
-        bufs->ops->fell_back(bufs->opaque, dbuf_cookie, error_get_pretty(err));
-        error_free(err);
+    if (why->len) {
+        bufs->ops->fell_back(bufs->opaque, req->dbuf_cookie, mem->path,
+                             why->str);
     }
     return true;
 }
 
-static void xen_vdispl_memory_dealloc(XenVDisplMemory *mem)
+static void xen_vdispl_memory_ungrant(XenVDisplMemory *mem)
 {
     if (mem->granted) {
         xen_dmabuf_grant_end(mem->granted);
     }
     munmap(mem->addr, (size_t)mem->nr_pages * XEN_PAGE_SIZE);
-    close(mem->granted_fd);
+    close(mem->alloc.fd);
+    xen_vdispl_memory_dealloc(mem);
 }
 
 /*
  * Pages of ours, whose references go into the guest's directory. A guest that
  * does not let go of them keeps their memory, not QEMU.
  */
-static bool xen_vdispl_memory_alloc(XenVDisplMemory *mem, grant_ref_t directory,
-                                    Error **errp)
+static bool xen_vdispl_memory_grant(XenVDisplMemory *mem,
+                                    const struct xendispl_dbuf_create_req *req,
+                                    const XenVDisplShape *shape, Error **errp)
 {
     XenVDisplGrants *grants = mem->grants;
-    size_t size = (size_t)mem->nr_pages * XEN_PAGE_SIZE;
 
-    mem->granted_fd = xen_vdispl_udmabuf_new(size, errp);
-    if (mem->granted_fd < 0) {
+    mem->path = XEN_VDISPL_PATH_IMPORTED;
+    mem->allocator = &xen_vdispl_udmabuf;
+    if (!mem->allocator->alloc(shape, &mem->alloc, errp)) {
         return false;
     }
-    mem->addr = xen_dmabuf_map(mem->granted_fd, 0, size, errp);
+    mem->addr = xen_dmabuf_map(mem->alloc.fd, 0, shape->size, errp);
     if (!mem->addr) {
-        close(mem->granted_fd);
+        close(mem->alloc.fd);
+        xen_vdispl_memory_dealloc(mem);
         return false;
     }
     mem->grant_refs = g_new(uint32_t, mem->nr_pages);
-    mem->granted = xen_dmabuf_grant(grants->domid, mem->granted_fd,
+    mem->granted = xen_dmabuf_grant(grants->domid, mem->alloc.fd,
                                     mem->grant_refs, mem->nr_pages, errp);
     if (!mem->granted ||
-        !xen_vdispl_copy_directory(grants, directory, mem->grant_refs,
-                                   mem->nr_pages, true, errp)) {
-        xen_vdispl_memory_dealloc(mem);
+        !xen_vdispl_copy_directory(grants, req->gref_directory,
+                                   mem->grant_refs, mem->nr_pages, true,
+                                   errp)) {
+        xen_vdispl_memory_ungrant(mem);
         return false;
     }
     return true;
 }
 
-static const char *xen_vdispl_memory_path(const XenVDisplMemory *mem)
-{
-    return mem->granted ? "imported" : mem->dmabuf ? "exported" : "mapped";
-}
-
 static XenVDisplMemory *
 xen_vdispl_memory_new(XenVDisplBuffers *bufs,
                       const struct xendispl_dbuf_create_req *req,
-                      uint32_t nr_pages, bool alloc, Error **errp)
+                      uint32_t stride, bool alloc, Error **errp)
 {
     XenVDisplMemory *mem = g_new0(XenVDisplMemory, 1);
+    XenVDisplShape shape = {
+        .size = ROUND_UP((size_t)req->buffer_sz, XEN_PAGE_SIZE),
+    };
     bool ok;
 
+    if (!req->data_ofs) {
+        shape.width = req->width;
+        shape.height = req->height;
+        shape.bpp = req->bpp;
+        shape.stride = stride;
+    }
     mem->grants = bufs->grants;
-    mem->nr_pages = nr_pages;
+    mem->nr_pages = shape.size / XEN_PAGE_SIZE;
     mem->refs = 1;
     if (alloc) {
-        ok = xen_vdispl_memory_alloc(mem, req->gref_directory, errp);
+        ok = xen_vdispl_memory_grant(mem, req, &shape, errp);
     } else {
-        ok = xen_vdispl_memory_open(mem, bufs, req->dbuf_cookie,
-                                    req->gref_directory, errp);
+        ok = xen_vdispl_memory_open(mem, bufs, req, &shape, errp);
     }
     if (!ok) {
         g_free(mem->grant_refs);
@@ -301,10 +354,10 @@ xen_vdispl_memory_new(XenVDisplBuffers *bufs,
         return NULL;
     }
 
-    mem->grants->mapped += (uint64_t)nr_pages * XEN_PAGE_SIZE;
+    mem->grants->mapped += shape.size;
     mem->grants->refs++;
-    trace_xen_vdispl_map(mem->grants->domid, mem->addr, nr_pages,
-                         xen_vdispl_memory_path(mem));
+    trace_xen_vdispl_map(mem->grants->domid, mem->addr, mem->nr_pages,
+                         xen_vdispl_path_names[mem->path]);
     return mem;
 }
 
@@ -341,18 +394,25 @@ static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
     if (--mem->refs) {
         return;
     }
-    if (mem->dmabuf) {
-        xen_dmabuf_free(mem->dmabuf, xen_vdispl_memory_gone, mem);
-        return;
-    }
-    if (mem->granted) {
+    switch (mem->path) {
+    case XEN_VDISPL_PATH_PLACED:
         xen_vdispl_memory_dealloc(mem);
+        /* fall through */
+    case XEN_VDISPL_PATH_EXPORTED:
+        xen_dmabuf_free(mem->dmabuf, xen_vdispl_memory_gone, mem);
+        break;
+    case XEN_VDISPL_PATH_IMPORTED:
+        xen_vdispl_memory_ungrant(mem);
         xen_vdispl_memory_gone(mem);
-        return;
+        break;
+    case XEN_VDISPL_PATH_MAPPED:
+        qemu_xen_gnttab_unmap(mem->grants->xgt, mem->addr, mem->grant_refs,
+                              mem->nr_pages);
+        xen_vdispl_memory_gone(mem);
+        break;
+    default:
+        g_assert_not_reached();
     }
-    qemu_xen_gnttab_unmap(mem->grants->xgt, mem->addr, mem->grant_refs,
-                          mem->nr_pages);
-    xen_vdispl_memory_gone(mem);
 }
 
 XenVDisplFb *xen_vdispl_fb_ref(XenVDisplFb *fb)
@@ -390,9 +450,7 @@ static void xen_vdispl_fb_drop(void *opaque)
     xen_vdispl_fb_unref(opaque);
 }
 
-XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
-                                         uint64_t max_mapped,
-                                         uint32_t max_buffers,
+XenVDisplBuffers *xen_vdispl_buffers_new(const XenVDisplBuffersConfig *config,
                                          const XenVDisplBuffersOps *ops,
                                          void *opaque, Error **errp)
 {
@@ -407,11 +465,9 @@ XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
     bufs = g_new0(XenVDisplBuffers, 1);
     bufs->grants = g_new0(XenVDisplGrants, 1);
     bufs->grants->xgt = xgt;
-    bufs->grants->domid = domid;
+    bufs->grants->domid = config->domid;
     bufs->grants->refs = 1;
-    bufs->path = path;
-    bufs->max_mapped = max_mapped;
-    bufs->max_buffers = max_buffers;
+    bufs->config = *config;
     bufs->ops = ops;
     bufs->opaque = opaque;
     bufs->dbufs = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
@@ -482,20 +538,20 @@ int xen_vdispl_dbuf_create(XenVDisplBuffers *bufs,
                    req->buffer_sz);
         return -XEN_EINVAL;
     }
-    if (g_hash_table_size(bufs->dbufs) >= bufs->max_buffers) {
+    if (g_hash_table_size(bufs->dbufs) >= bufs->config.max_buffers) {
         error_setg(errp, "the guest has %u display buffers, the limit "
-                   "(property max-buffers)", bufs->max_buffers);
+                   "(property max-buffers)", bufs->config.max_buffers);
         return -XEN_ENOMEM;
     }
-    if (bufs->grants->mapped + size > bufs->max_mapped) {
+    if (bufs->grants->mapped + size > bufs->config.max_mapped) {
         error_setg(errp, "%" PRIu64 " octets more than the %" PRIu64
                    " mapped would pass the limit of %" PRIu64
                    " (property max-mapped)", size, bufs->grants->mapped,
-                   bufs->max_mapped);
+                   bufs->config.max_mapped);
         return -XEN_ENOMEM;
     }
 
-    mem = xen_vdispl_memory_new(bufs, req, nr_pages, alloc, errp);
+    mem = xen_vdispl_memory_new(bufs, req, stride, alloc, errp);
     if (!mem) {
         return -XEN_EINVAL;
     }
@@ -595,9 +651,9 @@ int xen_vdispl_fb_attach(XenVDisplBuffers *bufs,
                    req->height, format->cpp, req->dbuf_cookie);
         return -XEN_EINVAL;
     }
-    if (g_hash_table_size(bufs->fbs) >= bufs->max_buffers) {
+    if (g_hash_table_size(bufs->fbs) >= bufs->config.max_buffers) {
         error_setg(errp, "the guest has %u framebuffers, the limit "
-                   "(property max-buffers)", bufs->max_buffers);
+                   "(property max-buffers)", bufs->config.max_buffers);
         return -XEN_ENOMEM;
     }
 
@@ -609,10 +665,10 @@ int xen_vdispl_fb_attach(XenVDisplBuffers *bufs,
     fb->stride = stride;
     fb->format = format;
     fb->data = (uint8_t *)dbuf->mem->addr + dbuf->data_ofs;
-    fb->path = xen_vdispl_memory_path(dbuf->mem);
+    fb->path = dbuf->mem->path;
     fb->fd = -1;
     if (dbuf->mem->granted) {
-        fb->fd = dbuf->mem->granted_fd;
+        fb->fd = dbuf->mem->alloc.fd;
         fb->fd_offset = dbuf->data_ofs;
     } else if (dbuf->mem->dmabuf) {
         fb->fd = xen_dmabuf_fd(dbuf->mem->dmabuf);

@@ -13,21 +13,31 @@
 
 #include "hw/xen/displif.h"
 #include "ui/qemu-pixman.h"
+#include "xen-vdispl-alloc.h"
 
 /* What pixman can describe, and well beyond any mode of today. */
 #define XEN_VDISPL_MAX_DIM 16384
 
 /**
  * XenVDisplPath - how the guest's pages get here
- * @XEN_VDISPL_PATH_AUTO: by the first of those below that works
+ * @XEN_VDISPL_PATH_AUTO: by the first of the next three that works
  * @XEN_VDISPL_PATH_EXPORTED: they become a dma-buf, which displays can pass on
+ * @XEN_VDISPL_PATH_PLACED: they become the memory of a dma-buf that was
+ *                          allocated before
  * @XEN_VDISPL_PATH_MAPPED: they are mapped, which works wherever there is Xen
+ * @XEN_VDISPL_PATH_IMPORTED: they are this domain's, and the guest imports them
+ *                            because it has asked for that
  */
 typedef enum XenVDisplPath {
     XEN_VDISPL_PATH_AUTO,
     XEN_VDISPL_PATH_EXPORTED,
+    XEN_VDISPL_PATH_PLACED,
     XEN_VDISPL_PATH_MAPPED,
+    XEN_VDISPL_PATH_IMPORTED,
 } XenVDisplPath;
+
+/* Their names: "auto", "exported" ... */
+extern const char *const xen_vdispl_path_names[];
 
 typedef struct XenVDisplBuffers XenVDisplBuffers;
 typedef struct XenVDisplMemory XenVDisplMemory;
@@ -54,8 +64,7 @@ typedef struct XenVDisplFormat {
  * @stride: octets from row to row
  * @format: how to read the pixels
  * @data: the first pixel
- * @path: "exported", "mapped", or "imported": the memory is this domain's, and
- *        the guest has imported it
+ * @path: how its memory got here
  * @fd: the dma-buf that @data maps, or -1 if there is none
  * @fd_offset: of the first pixel in @fd, in octets
  *
@@ -69,7 +78,7 @@ typedef struct XenVDisplFb {
     uint32_t stride;
     const XenVDisplFormat *format;
     const uint8_t *data;
-    const char *path;
+    XenVDisplPath path;
     int fd;
     uint64_t fd_offset;
     /* private */
@@ -81,32 +90,45 @@ typedef struct XenVDisplFb {
  * struct XenVDisplBuffersOps - what a store of buffers has to say
  * @unmapped: a display buffer whose destruction had been deferred is gone: the
  *            guest may have its pages back
- * @fell_back: a display buffer does not take the path it should, but the next
- *             one, and why
+ * @fell_back: a display buffer takes @path, and why not a better one
  *
  * Each is given @opaque of xen_vdispl_buffers_new(), and the buffer's cookie.
  */
 typedef struct XenVDisplBuffersOps {
     void (*unmapped)(void *opaque, uint64_t dbuf_cookie);
-    void (*fell_back)(void *opaque, uint64_t dbuf_cookie, const char *why);
+    void (*fell_back)(void *opaque, uint64_t dbuf_cookie, XenVDisplPath path,
+                      const char *why);
 } XenVDisplBuffersOps;
 
 /**
- * xen_vdispl_buffers_new - make an empty store of buffers
+ * struct XenVDisplBuffersConfig - what a store of buffers may do
  * @domid: the guest that grants them
- * @path: which way they go; one that is not XEN_VDISPL_PATH_MAPPED needs
- *        xen_dmabuf_can_export()
+ * @best: the path that is tried first, and after it those that follow, up to
+ * @last: which may be the same one. XEN_VDISPL_PATH_EXPORTED needs
+ *        xen_dmabuf_can_export(), XEN_VDISPL_PATH_PLACED xen_dmabuf_can_place()
+ * @allocator: for XEN_VDISPL_PATH_PLACED
  * @max_mapped: how many octets may be mapped at once
  * @max_buffers: how many display buffers, and how many framebuffers, at once
+ */
+typedef struct XenVDisplBuffersConfig {
+    domid_t domid;
+    XenVDisplPath best;
+    XenVDisplPath last;
+    const XenVDisplAllocator *allocator;
+    uint64_t max_mapped;
+    uint32_t max_buffers;
+} XenVDisplBuffersConfig;
+
+/**
+ * xen_vdispl_buffers_new - make an empty store of buffers
+ * @config: copied
  * @ops: called when something has happened
  * @opaque: passed to @ops
  * @errp: set on failure
  *
  * Returns: the store, or NULL when there is no access to the grant table.
  */
-XenVDisplBuffers *xen_vdispl_buffers_new(domid_t domid, XenVDisplPath path,
-                                         uint64_t max_mapped,
-                                         uint32_t max_buffers,
+XenVDisplBuffers *xen_vdispl_buffers_new(const XenVDisplBuffersConfig *config,
                                          const XenVDisplBuffersOps *ops,
                                          void *opaque, Error **errp);
 

@@ -258,7 +258,7 @@ static const char *xen_vdispl_head_path(const XenVDisplHead *head)
     if (head->shadow) {
         return "converted";
     }
-    return head->fb->path;
+    return xen_vdispl_path_names[head->fb->path];
 }
 
 /* Hands the framebuffer's memory to the console, if that can be. */

@@ -1,5 +1,5 @@
 /*
- * Xen PV display backend: buffers of this domain's memory
+ * Xen PV display backend: buffers of ordinary memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,31 +9,38 @@
 #include "qemu/memfd.h"
 #include "qapi/error.h"
 #include "standard-headers/linux/udmabuf.h"
-#include "xen-vdispl-udmabuf.h"
+#include "xen-vdispl-alloc.h"
 
-int xen_vdispl_udmabuf_new(size_t size, Error **errp)
+static bool xen_vdispl_udmabuf_alloc(const XenVDisplShape *shape,
+                                     XenVDisplAlloc *alloc, Error **errp)
 {
     /* udmabuf wants to be sure that its pages stay. */
-    int memfd = qemu_memfd_create("xen-vdispl", size, false, 0, F_SEAL_SHRINK,
-                                  errp);
+    int memfd = qemu_memfd_create("xen-vdispl", shape->size, false, 0,
+                                  F_SEAL_SHRINK, errp);
     struct udmabuf_create create = {
-        .memfd = memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = size,
+        .memfd = memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = shape->size,
     };
-    int device, fd;
+    int device;
 
     if (memfd < 0) {
-        return -1;
+        return false;
     }
     device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
     if (device < 0) {
-        return memfd;
+        alloc->fd = memfd;
+        return true;
     }
-    fd = ioctl(device, UDMABUF_CREATE, &create);
-    if (fd < 0) {
+    alloc->fd = ioctl(device, UDMABUF_CREATE, &create);
+    if (alloc->fd < 0) {
         error_setg_errno(errp, errno, "cannot make a dma-buf of %zu octets "
-                         "(udmabuf's parameter size_limit_mb?)", size);
+                         "(udmabuf's parameter size_limit_mb?)", shape->size);
     }
     close(device);
     close(memfd);
-    return fd;
+    return alloc->fd >= 0;
 }
+
+const XenVDisplAllocator xen_vdispl_udmabuf = {
+    .name = "udmabuf",
+    .alloc = xen_vdispl_udmabuf_alloc,
+};

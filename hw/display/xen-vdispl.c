@@ -111,6 +111,7 @@ struct XenVDispl {
     QEMUTimer *closing_timer;
     uint64_t errors;
     bool warned;
+    char *paths_missing;        /* why those before are not, or NULL */
     char *path_reason;          /* why it was not the best; NULL: it was */
 };
 
@@ -218,23 +219,26 @@ static void xen_vdispl_dbuf_unmapped(void *opaque, uint64_t dbuf_cookie)
  * Buffers go on a lesser path than they could. It is for the administrator to
  * do something about it, but a guest can have a part in it: said once.
  */
-static void xen_vdispl_lesser_path(XenVDispl *vdispl, const char *why)
+static void xen_vdispl_lesser_path(XenVDispl *vdispl, XenVDisplPath path,
+                                   const char *why)
 {
     if (!vdispl->path_reason) {
-        info_report(TYPE_XEN_VDISPL " %s: buffers are mapped, not exported: "
-                    "%s", vdispl->xendev.name, why);
+        info_report(TYPE_XEN_VDISPL " %s: buffers are %s, %s",
+                    vdispl->xendev.name, xen_vdispl_path_names[path], why);
     }
     g_free(vdispl->path_reason);
     vdispl->path_reason = g_strdup(why);
 }
 
 static void xen_vdispl_dbuf_fell_back(void *opaque, uint64_t dbuf_cookie,
-                                      const char *why)
+                                      XenVDisplPath path, const char *why)
 {
     XenVDispl *vdispl = opaque;
+    g_autofree char *all = vdispl->paths_missing ?
+        g_strdup_printf("%s; %s", vdispl->paths_missing, why) : g_strdup(why);
 
     trace_xen_vdispl_fell_back(vdispl->xendev.name, dbuf_cookie, why);
-    xen_vdispl_lesser_path(vdispl, why);
+    xen_vdispl_lesser_path(vdispl, path, all);
 }
 
 static const XenVDisplBuffersOps xen_vdispl_buffers_ops = {
@@ -989,23 +993,45 @@ static bool xen_vdispl_read_connectors(XenVDispl *vdispl, Error **errp)
     return true;
 }
 
-/* A path that is not there is refused now, rather than to each buffer. */
-static bool xen_vdispl_choose_path(XenVDispl *vdispl, Error **errp)
+/*
+ * A path that is not there is refused now, rather than to each buffer; or it is
+ * left out, if there is a choice.
+ */
+static bool xen_vdispl_choose_path(XenVDispl *vdispl,
+                                   XenVDisplBuffersConfig *config,
+                                   Error **errp)
 {
-    Error *err = NULL;
+    static bool (*const there[])(Error **errp) = {
+        [XEN_VDISPL_PATH_EXPORTED] = xen_dmabuf_can_export,
+        [XEN_VDISPL_PATH_PLACED] = xen_dmabuf_can_place,
+    };
+    g_autoptr(GString) missing = g_string_new(NULL);
+    XenVDisplPath path = vdispl->path ?: XEN_VDISPL_PATH_EXPORTED;
 
-    if (vdispl->path == XEN_VDISPL_PATH_MAPPED ||
-        xen_dmabuf_can_export(&err)) {
-        return true;
+    for (; path < XEN_VDISPL_PATH_MAPPED; path++) {
+        Error *err = NULL;
+
+        if (there[path](&err)) {
+            break;
+        }
+        if (vdispl->path) {
+            error_propagate_prepend(errp, err, "property 'path': buffers "
+                                    "cannot be %s: ",
+                                    xen_vdispl_path_names[path]);
+            return false;
+        }
+        g_string_append_printf(missing, "%snot %s: %s",
+                               missing->len ? "; " : "",
+                               xen_vdispl_path_names[path],
+                               error_get_pretty(err));
+        error_free(err);
     }
-    if (vdispl->path == XEN_VDISPL_PATH_EXPORTED) {
-        error_propagate_prepend(errp, err, "property 'path': buffers cannot "
-                                "be exported: ");
-        return false;
+    config->best = path;
+    config->last = vdispl->path ?: XEN_VDISPL_PATH_MAPPED;
+    if (missing->len) {
+        vdispl->paths_missing = g_strdup(missing->str);
+        xen_vdispl_lesser_path(vdispl, path, missing->str);
     }
-    xen_vdispl_lesser_path(vdispl, error_get_pretty(err));
-    error_free(err);
-    vdispl->path = XEN_VDISPL_PATH_MAPPED;
     return true;
 }
 
@@ -1013,9 +1039,15 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
 {
     ERRP_GUARD();
     XenVDispl *vdispl = XEN_VDISPL(xendev);
+    XenVDisplBuffersConfig config = {
+        .domid = xendev->frontend_id,
+        .allocator = &xen_vdispl_udmabuf,
+        .max_mapped = vdispl->max_mapped,
+        .max_buffers = vdispl->max_buffers,
+    };
     char *be_alloc;
 
-    if (!xen_vdispl_choose_path(vdispl, errp)) {
+    if (!xen_vdispl_choose_path(vdispl, &config, errp)) {
         return;
     }
     if (!vdispl->refresh_rate || vdispl->refresh_rate > 1000) {
@@ -1045,11 +1077,8 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
                     strerror(errno));
     }
 
-    vdispl->bufs = xen_vdispl_buffers_new(xendev->frontend_id, vdispl->path,
-                                          vdispl->max_mapped,
-                                          vdispl->max_buffers,
-                                          &xen_vdispl_buffers_ops, vdispl,
-                                          errp);
+    vdispl->bufs = xen_vdispl_buffers_new(&config, &xen_vdispl_buffers_ops,
+                                          vdispl, errp);
     if (!vdispl->bufs) {
         return;
     }
@@ -1097,6 +1126,7 @@ static void xen_vdispl_unrealize(XenDevice *xendev)
     g_clear_pointer(&vdispl->broken_bh, qemu_bh_delete);
     g_clear_pointer(&vdispl->bufs, xen_vdispl_buffers_free);
     g_clear_pointer(&vdispl->path_reason, g_free);
+    g_clear_pointer(&vdispl->paths_missing, g_free);
 }
 
 /* ------------------------------------------------------------------ */
@@ -1151,12 +1181,6 @@ static void xen_vdispl_get_stat(Object *obj, Visitor *v, const char *name,
     visit_type_uint64(v, name, &value, errp);
 }
 
-static const char *const xen_vdispl_paths[] = {
-    [XEN_VDISPL_PATH_AUTO] = "auto",
-    [XEN_VDISPL_PATH_EXPORTED] = "exported",
-    [XEN_VDISPL_PATH_MAPPED] = "mapped",
-};
-
 /* What is asked for... */
 static void xen_vdispl_set_path(Object *obj, const char *value, Error **errp)
 {
@@ -1167,14 +1191,14 @@ static void xen_vdispl_set_path(Object *obj, const char *value, Error **errp)
                    "is realized");
         return;
     }
-    for (int i = 0; i < ARRAY_SIZE(xen_vdispl_paths); i++) {
-        if (!strcmp(value, xen_vdispl_paths[i])) {
+    for (int i = 0; i <= XEN_VDISPL_PATH_MAPPED; i++) {
+        if (!strcmp(value, xen_vdispl_path_names[i])) {
             vdispl->path = i;
             return;
         }
     }
-    error_setg(errp, "property 'path' is auto, exported or mapped, not '%s'",
-               value);
+    error_setg(errp, "property 'path' is auto, exported, placed or mapped, "
+               "not '%s'", value);
 }
 
 /* ...and what is in use: "mapped" and the like, one word a connector. */
@@ -1272,11 +1296,11 @@ static void xen_vdispl_class_init(ObjectClass *klass,
                                   xen_vdispl_set_path);
     object_class_property_set_description(klass, "path",
         "How pixels reach the console, one word a connector; may be set to "
-        "auto, exported or mapped");
+        "auto, exported, placed or mapped");
     object_class_property_add_str(klass, "path-reason",
                                   xen_vdispl_get_path_reason, NULL);
     object_class_property_set_description(klass, "path-reason",
-        "Why a buffer was not exported, or empty");
+        "Why a buffer did not take a better path, or empty");
 }
 
 static const TypeInfo xen_vdispl_info = {

@@ -1,5 +1,6 @@
 /*
- * Dma-bufs of granted pages: operations for true Xen, by libxengnttab
+ * Dma-bufs of granted pages: operations for true Xen, by libxengnttab and, for
+ * what that does not have, by system calls
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,6 +18,45 @@
 #include <xentoollog.h>
 
 #define GUEST_TYPE "/sys/hypervisor/guest_type"
+
+/*
+ * Of this project's Linux: see docs/specs/gntdev-dmabuf.rst. Headers of others
+ * do not have them.
+ */
+struct gntdev_map_refs_to_buf {
+    uint32_t flags;
+    uint32_t count;
+    uint32_t data_ofs;
+    uint32_t fd;
+    uint32_t domid;
+    uint32_t refs[];
+};
+
+struct gntdev_map_release {
+    uint32_t fd;
+    uint32_t reserved;
+};
+
+struct gntdev_map_wait_released {
+    uint32_t fd;
+    uint32_t wait_to_ms;
+};
+
+struct gntdev_notify_released {
+    uint32_t fd;
+    uint32_t eventfd;
+};
+
+/* The first has the size of a structure with one reference */
+#define GNTDEV_MAP_REFS_TO_BUF                                          \
+    _IOC(_IOC_NONE, 'G', 15,                                            \
+         sizeof(struct gntdev_map_refs_to_buf) + sizeof(uint32_t))
+#define GNTDEV_MAP_RELEASE                                              \
+    _IOC(_IOC_NONE, 'G', 16, sizeof(struct gntdev_map_release))
+#define GNTDEV_MAP_WAIT_RELEASED                                        \
+    _IOC(_IOC_NONE, 'G', 17, sizeof(struct gntdev_map_wait_released))
+#define GNTDEV_NOTIFY_RELEASED                                          \
+    _IOC(_IOC_NONE, 'G', 18, sizeof(struct gntdev_notify_released))
 
 /*
  * libxengnttab prints a message for each time-out, too. What matters is
@@ -54,32 +94,73 @@ static void gntdev_close(xengnttab_handle *xgt)
     xengnttab_close(xgt);
 }
 
-static bool gntdev_probe(Error **errp)
+/* No buffer has this number: it counts as released, where the call exists */
+#define NO_BUFFER UINT32_MAX
+
+static int gntdev_map_wait_released(xengnttab_handle *xgt, uint32_t fd,
+                                    uint32_t wait_to_ms)
+{
+    struct gntdev_map_wait_released wait = {
+        .fd = fd, .wait_to_ms = wait_to_ms,
+    };
+    int ret = ioctl(xengnttab_fd(xgt), GNTDEV_MAP_WAIT_RELEASED, &wait);
+
+    return ret < 0 && errno == ENOENT ? 0 : ret;
+}
+
+static bool gntdev_is_pv(void)
 {
     g_autofree char *type = NULL;
-    xengnttab_handle *xgt;
+
+    return g_file_get_contents(GUEST_TYPE, &type, NULL, NULL) &&
+        !strcmp(g_strchomp(type), "PV");
+}
+
+/* Whether Linux knows the call that @wait_released makes */
+static bool gntdev_probe(int (*wait_released)(xengnttab_handle *xgt,
+                                              uint32_t fd,
+                                              uint32_t wait_to_ms),
+                         const char *needs, Error **errp)
+{
+    xengnttab_handle *xgt = gntdev_open();
     int ret, err;
 
-    if (g_file_get_contents(GUEST_TYPE, &type, NULL, NULL) &&
-        !strcmp(g_strchomp(type), "PV")) {
-        error_setg(errp, "Linux does not export grants in a PV domain; boot "
-                   "Xen with dom0=pvh");
-        return false;
-    }
-    xgt = gntdev_open();
     if (!xgt) {
         error_setg_errno(errp, errno, "cannot open /dev/xen/gntdev");
         return false;
     }
-    /* No buffer has this number, so the answer is that it is released. */
-    ret = xengnttab_dmabuf_exp_wait_released(xgt, UINT32_MAX, 0);
+    ret = wait_released(xgt, NO_BUFFER, 0);
     err = errno;
     gntdev_close(xgt);
     if (ret < 0) {
-        error_setg_errno(errp, err, "exports need Linux 4.19 or later with "
-                         "CONFIG_XEN_GNTDEV_DMABUF");
+        error_setg_errno(errp, err, "%s", needs);
     }
     return ret == 0;
+}
+
+static bool gntdev_probe_export(Error **errp)
+{
+    if (gntdev_is_pv()) {
+        error_setg(errp, "Linux does not export grants in a PV domain; boot "
+                   "Xen with dom0=pvh");
+        return false;
+    }
+    return gntdev_probe(xengnttab_dmabuf_exp_wait_released,
+                        "exports need Linux 4.19 or later with "
+                        "CONFIG_XEN_GNTDEV_DMABUF", errp);
+}
+
+static bool gntdev_probe_map(Error **errp)
+{
+    if (gntdev_is_pv()) {
+        error_setg(errp, "Linux does not put grants into dma-bufs in a PV "
+                   "domain; boot Xen with dom0=pvh");
+        return false;
+    }
+    return gntdev_probe(gntdev_map_wait_released,
+                        "putting grants into dma-bufs needs Linux with the "
+                        "patches that docs/devel/kernel.rst is about, and "
+                        "CONFIG_XEN_GNTDEV_DMABUF", errp);
 }
 
 static int gntdev_exp_from_refs(xengnttab_handle *xgt, uint32_t domid,
@@ -95,6 +176,55 @@ static int gntdev_exp_from_refs(xengnttab_handle *xgt, uint32_t domid,
     }
     *offset = 0;
     return ret;
+}
+
+static int gntdev_map_refs_to_buf(xengnttab_handle *xgt, uint32_t domid,
+                                  uint32_t count, const uint32_t *refs,
+                                  uint32_t fd, uint64_t *offset, Error **errp)
+{
+    size_t size = count * sizeof(*refs);
+    g_autofree struct gntdev_map_refs_to_buf *map =
+        g_malloc0(sizeof(*map) + size);
+    const char *hint = "";
+
+    map->count = count;
+    map->fd = fd;
+    map->domid = domid;
+    memcpy(map->refs, refs, size);
+    *offset = 0;
+    if (ioctl(xengnttab_fd(xgt), GNTDEV_MAP_REFS_TO_BUF, map) == 0) {
+        return 0;
+    }
+    switch (errno) {
+    case EINVAL:
+        hint = " (it is smaller, or not one: is there /dev/udmabuf?)";
+        break;
+    case EOPNOTSUPP:
+        hint = " (its exporter does not take part: see docs/specs/"
+            "gntdev-dmabuf.rst)";
+        break;
+    case EBUSY:
+        hint = " (it is in use already)";
+        break;
+    }
+    error_setg_errno(errp, errno, "Linux cannot put %u granted pages into a "
+                     "dma-buf%s", count, hint);
+    return -1;
+}
+
+static int gntdev_map_release(xengnttab_handle *xgt, uint32_t fd)
+{
+    struct gntdev_map_release release = { .fd = fd };
+
+    return ioctl(xengnttab_fd(xgt), GNTDEV_MAP_RELEASE, &release);
+}
+
+static int gntdev_notify_released(xengnttab_handle *xgt, uint32_t fd,
+                                  int event)
+{
+    struct gntdev_notify_released notify = { .fd = fd, .eventfd = event };
+
+    return ioctl(xengnttab_fd(xgt), GNTDEV_NOTIFY_RELEASED, &notify);
 }
 
 static uint32_t gntdev_caching(int fd)
@@ -114,11 +244,16 @@ static int gntdev_sync(int fd, uint64_t flags)
 }
 
 static const struct dmabuf_backend_ops gntdev_dmabuf_ops = {
-    .probe = gntdev_probe,
+    .probe_export = gntdev_probe_export,
+    .probe_map = gntdev_probe_map,
     .open = gntdev_open,
     .close = gntdev_close,
     .exp_from_refs = gntdev_exp_from_refs,
     .exp_wait_released = xengnttab_dmabuf_exp_wait_released,
+    .map_refs_to_buf = gntdev_map_refs_to_buf,
+    .map_release = gntdev_map_release,
+    .map_wait_released = gntdev_map_wait_released,
+    .notify_released = gntdev_notify_released,
     .imp_to_refs = xengnttab_dmabuf_imp_to_refs,
     .imp_release = xengnttab_dmabuf_imp_release,
     .caching = gntdev_caching,

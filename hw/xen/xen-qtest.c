@@ -15,6 +15,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include "qemu/error-report.h"
 #include "qemu/event_notifier.h"
@@ -64,8 +65,11 @@ typedef struct XenQtestMap {
 typedef struct XenQtestDmabuf {
     struct xengntdev_handle *xgt;
     uint32_t fd;                /* its number; it may be closed by now */
+    bool placed;                /* into another's buffer, not exported */
+    bool held;                  /* until map_release */
     uint64_t id;
     int query;                  /* a udmabuf, or -1 for the guest's memory */
+    int event;                  /* signalled when it is released, or -1 */
     XenQtestMap *map;
     QLIST_ENTRY(XenQtestDmabuf) next;
 } XenQtestDmabuf;
@@ -366,10 +370,19 @@ static struct gnttab_backend_ops xen_qtest_gnttab_ops = {
 
 /* Dma-bufs */
 
-static bool dmabuf_probe(Error **errp)
+static bool dmabuf_probe_export(Error **errp)
 {
     if (call_fails(xen_qtest, XEN_QTEST_CALL_DMABUF_PROBE)) {
         error_setg_errno(errp, errno, "this Xen exports nothing today");
+        return false;
+    }
+    return true;
+}
+
+static bool dmabuf_probe_map(Error **errp)
+{
+    if (call_fails(xen_qtest, XEN_QTEST_CALL_DMABUF_PROBE_MAP)) {
+        error_setg_errno(errp, errno, "this Xen places nothing today");
         return false;
     }
     return true;
@@ -445,28 +458,24 @@ static int dmabuf_open_ram(XenQtest *s, const uint32_t *refs, uint32_t count,
     return fd;
 }
 
-static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
-                                uint32_t count, const uint32_t *refs,
-                                uint32_t *number, uint64_t *offset,
-                                Error **errp)
+/* A file of granted pages, which begin at @offset; or NULL, with an error */
+static XenQtestDmabuf *dmabuf_new(struct xengntdev_handle *xgt, uint32_t domid,
+                                  uint32_t count, const uint32_t *refs,
+                                  uint64_t *offset, Error **errp)
 {
     XenQtest *s = xgt->xen;
     XenQtestDmabuf *buf;
     int query = -1;
     int fd;
 
-    if (call_fails(s, XEN_QTEST_CALL_DMABUF_EXPORT)) {
-        error_setg_errno(errp, errno, "cannot export %u pages", count);
-        return -1;
-    }
     if (!count || count > MAX_PAGES_PER_MAP) {
-        error_setg(errp, "cannot export %u pages", count);
-        return -1;
+        error_setg(errp, "no dma-buf can have %u pages", count);
+        return NULL;
     }
     for (uint32_t i = 0; i < count; i++) {
         if (!grant_get(s, domid, refs[i], PROT_READ | PROT_WRITE)) {
-            error_setg(errp, "cannot export reference %u", refs[i]);
-            return -1;
+            error_setg(errp, "cannot map reference %u", refs[i]);
+            return NULL;
         }
     }
     fd = dmabuf_create_udmabuf(s, refs, count);
@@ -477,7 +486,7 @@ static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
         fd = dmabuf_open_ram(s, refs, count, s->next_dmabuf, offset, errp);
     }
     if (fd < 0) {
-        return -1;
+        return NULL;
     }
 
     buf = g_new0(XenQtestDmabuf, 1);
@@ -485,12 +494,31 @@ static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
     buf->fd = fd;
     buf->id = s->next_dmabuf++;
     buf->query = query;
+    buf->event = -1;
     buf->map = grants_use(s, refs, count);
     QLIST_INSERT_HEAD(&s->dmabufs, buf, next);
     s->alive[XEN_QTEST_DMABUFS]++;
     s->alive[XEN_QTEST_DMABUF_PAGES] += count;
-    trace_xen_qtest_dmabuf_export(fd, count, refs[0]);
-    *number = fd;
+    return buf;
+}
+
+static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
+                                uint32_t count, const uint32_t *refs,
+                                uint32_t *number, uint64_t *offset,
+                                Error **errp)
+{
+    XenQtestDmabuf *buf;
+
+    if (call_fails(xgt->xen, XEN_QTEST_CALL_DMABUF_EXPORT)) {
+        error_setg_errno(errp, errno, "cannot export %u pages", count);
+        return -1;
+    }
+    buf = dmabuf_new(xgt, domid, count, refs, offset, errp);
+    if (!buf) {
+        return -1;
+    }
+    trace_xen_qtest_dmabuf_export(buf->fd, count, refs[0]);
+    *number = buf->fd;
     return 0;
 }
 
@@ -501,7 +529,7 @@ static bool dmabuf_in_use(XenQtest *s, XenQtestDmabuf *buf)
     g_autofree char *info = NULL;
     const char *count;
 
-    if (s->dmabuf_hold) {
+    if (s->dmabuf_hold || buf->held) {
         return true;
     }
     if (buf->query < 0) {
@@ -523,10 +551,14 @@ static bool dmabuf_in_use(XenQtest *s, XenQtestDmabuf *buf)
     return atoi(count + strlen("\ncount:")) > 1;
 }
 
-/* Xen's kernel unmaps the grants when the last user goes; so does this */
-static void dmabufs_reap(XenQtest *s)
+/*
+ * Xen's kernel unmaps the grants when the last user goes; so does this, when
+ * somebody looks.  Returns how many of those who wait for that were told.
+ */
+static uint32_t dmabufs_reap(XenQtest *s)
 {
     XenQtestDmabuf *buf, *next;
+    uint32_t told = 0;
 
     QLIST_FOREACH_SAFE(buf, &s->dmabufs, next, next) {
         if (dmabuf_in_use(s, buf)) {
@@ -540,29 +572,122 @@ static void dmabufs_reap(XenQtest *s)
         if (buf->query >= 0) {
             close(buf->query);
         }
+        if (buf->event >= 0) {
+            eventfd_write(buf->event, 1);
+            close(buf->event);
+            told++;
+        }
         g_free(buf->map);
         g_free(buf);
     }
+    return told;
+}
+
+static XenQtestDmabuf *dmabuf_find(struct xengntdev_handle *xgt, uint32_t fd)
+{
+    XenQtestDmabuf *buf;
+
+    QLIST_FOREACH(buf, &xgt->xen->dmabufs, next) {
+        if (buf->xgt == xgt && buf->fd == fd) {
+            return buf;
+        }
+    }
+    errno = ENOENT;
+    return NULL;
+}
+
+static int dmabuf_wait_released(struct xengntdev_handle *xgt, uint32_t fd,
+                                uint32_t wait_to_ms, bool placed)
+{
+    XenQtestDmabuf *buf;
+
+    if (call_fails(xgt->xen, XEN_QTEST_CALL_DMABUF_WAIT)) {
+        return -1;
+    }
+    g_assert(!wait_to_ms);      /* the main loop must not be held up */
+    dmabufs_reap(xgt->xen);
+    buf = dmabuf_find(xgt, fd);
+    /* As of libxengnttab: a buffer that is not known has been released */
+    if (!buf || buf->placed != placed) {
+        return 0;
+    }
+    errno = ETIMEDOUT;
+    return -1;
 }
 
 static int dmabuf_exp_wait_released(struct xengntdev_handle *xgt, uint32_t fd,
                                     uint32_t wait_to_ms)
 {
-    XenQtest *s = xgt->xen;
-    XenQtestDmabuf *buf;
+    return dmabuf_wait_released(xgt, fd, wait_to_ms, false);
+}
 
-    if (call_fails(s, XEN_QTEST_CALL_DMABUF_WAIT)) {
+/*
+ * Nothing can change the memory of a file that exists, so the descriptor gets
+ * another file: what is mapped from now on is the guest's.  For as long as that
+ * is held, or open, so are the grants.
+ */
+static int dmabuf_map_refs_to_buf(struct xengntdev_handle *xgt, uint32_t domid,
+                                  uint32_t count, const uint32_t *refs,
+                                  uint32_t fd, uint64_t *offset, Error **errp)
+{
+    XenQtestDmabuf *buf;
+    int ret;
+
+    if (call_fails(xgt->xen, XEN_QTEST_CALL_DMABUF_MAP)) {
+        error_setg_errno(errp, errno, "cannot place %u pages", count);
         return -1;
     }
-    g_assert(!wait_to_ms);      /* the main loop must not be held up */
-    dmabufs_reap(s);
-    QLIST_FOREACH(buf, &s->dmabufs, next) {
-        if (buf->xgt == xgt && buf->fd == fd) {
-            errno = ETIMEDOUT;
-            return -1;
-        }
+    if (lseek(fd, 0, SEEK_END) < (off_t)count * XEN_PAGE_SIZE) {
+        error_setg(errp, "cannot place %u pages in a smaller dma-buf", count);
+        return -1;
     }
-    /* As of libxengnttab: a buffer that is not known has been released */
+    buf = dmabuf_new(xgt, domid, count, refs, offset, errp);
+    if (!buf) {
+        return -1;
+    }
+    ret = dup3(buf->fd, fd, O_CLOEXEC);
+    g_assert(ret == fd);
+    close(buf->fd);
+    buf->fd = fd;
+    buf->placed = true;
+    buf->held = true;
+    trace_xen_qtest_dmabuf_place(fd, count, refs[0]);
+    return 0;
+}
+
+static int dmabuf_map_release(struct xengntdev_handle *xgt, uint32_t fd)
+{
+    XenQtestDmabuf *buf = dmabuf_find(xgt, fd);
+
+    if (!buf || !buf->held) {
+        errno = ENOENT;
+        return -1;
+    }
+    buf->held = false;
+    return 0;
+}
+
+static int dmabuf_map_wait_released(struct xengntdev_handle *xgt, uint32_t fd,
+                                    uint32_t wait_to_ms)
+{
+    return dmabuf_wait_released(xgt, fd, wait_to_ms, true);
+}
+
+static int dmabuf_notify_released(struct xengntdev_handle *xgt, uint32_t fd,
+                                  int event)
+{
+    XenQtestDmabuf *buf;
+
+    if (call_fails(xgt->xen, XEN_QTEST_CALL_DMABUF_NOTIFY)) {
+        return -1;
+    }
+    dmabufs_reap(xgt->xen);
+    buf = dmabuf_find(xgt, fd);
+    if (!buf) {
+        return -1;
+    }
+    g_assert(buf->event < 0);
+    buf->event = qemu_dup(event);
     return 0;
 }
 
@@ -628,11 +753,16 @@ static int dmabuf_sync(int fd, uint64_t flags)
 }
 
 static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
-    .probe = dmabuf_probe,
+    .probe_export = dmabuf_probe_export,
+    .probe_map = dmabuf_probe_map,
     .open = gnttab_open,
     .close = dmabuf_close,
     .exp_from_refs = dmabuf_exp_from_refs,
     .exp_wait_released = dmabuf_exp_wait_released,
+    .map_refs_to_buf = dmabuf_map_refs_to_buf,
+    .map_release = dmabuf_map_release,
+    .map_wait_released = dmabuf_map_wait_released,
+    .notify_released = dmabuf_notify_released,
     .imp_to_refs = dmabuf_imp_to_refs,
     .imp_release = dmabuf_imp_release,
     .caching = dmabuf_caching,
@@ -1382,7 +1512,7 @@ static int command_run(XenQtest *s, uint32_t command)
 static uint32_t busy(XenQtest *s)
 {
     struct qemu_xs_handle *h;
-    uint32_t n = 0;
+    uint32_t n = dmabufs_reap(s);
     uint32_t port;
 
     QTAILQ_FOREACH(h, &s->xs_handles, next) {

@@ -46,6 +46,7 @@ static const struct {
 } paths[] = {
     { "mapped", "mapped", 0 },
     { "exported", "exported", 0 },
+    { "placed", "placed", 0 },
     { "imported", "auto", XENDISPL_DBUF_FLG_REQ_ALLOC },
 };
 

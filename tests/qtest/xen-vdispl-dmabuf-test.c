@@ -32,17 +32,30 @@ typedef struct Fixture {
     QXenAlive connected;
 } Fixture;
 
-/* QEMU with a display, and the frontend connected */
-static void start(Fixture *f, const char *path, const char *args)
+static void start_with(Fixture *f, const char *args)
 {
-    f->qts = qtest_initf("-machine xen-qtest -nodefaults %s -device "
-                         "xen-vdispl,id=vd0,connectors=%dx%d,path=%s", args,
-                         WIDTH, HEIGHT, path);
+    f->qts = qtest_init(args);
     qxen_init(&f->xen, f->qts);
+}
+
+static void connect_frontend(Fixture *f)
+{
     qvdispl_init(&f->d, &f->xen, 0);
     f->idle = qxen_alive_get(&f->xen);
     qvdispl_connect(&f->d);
     f->connected = qxen_alive_get(&f->xen);
+}
+
+/* QEMU with a display, and the frontend connected */
+static void start(Fixture *f, const char *path, const char *args)
+{
+    g_autofree char *all =
+        g_strdup_printf("-machine xen-qtest -nodefaults %s -device "
+                        "xen-vdispl,id=vd0,connectors=%dx%d,path=%s", args,
+                        WIDTH, HEIGHT, path);
+
+    start_with(f, all);
+    connect_frontend(f);
 }
 
 static void stop(Fixture *f)
@@ -185,15 +198,15 @@ static void assert_screendump_red(Fixture *f, const char *id)
 /* Which path */
 
 /* One dma-buf holds the buffer's pages, and nothing else does */
-static void test_path_exported(void)
+static void test_path_dmabuf(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer buf;
     QXenAlive shown;
 
-    start(&f, "auto", "");
+    start(&f, path, "");
     show(&f, &buf);
-    assert_path(&f, "exported");
+    assert_path(&f, path);
     assert_reason(&f, "vd0", NULL);
     shown = f.connected;
     shown.n[XEN_QTEST_GNTTAB_HANDLES] += 1;
@@ -202,6 +215,38 @@ static void test_path_exported(void)
     shown.n[XEN_QTEST_DMABUF_PAGES] = buf.nr_pages;
     qxen_assert_alive(&f.xen, &shown);
     g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
+/* The best is what is taken if nobody asks for another */
+static void test_path_auto(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    show(&f, &buf);
+    assert_path(&f, "exported");
+    assert_reason(&f, "vd0", NULL);
+    hide(&f, &buf);
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_MAP), ==, 0);
+    stop(&f);
+}
+
+/* The dma-buf that was allocated shows what the guest draws */
+static void test_placed_show(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "placed", "");
+    qvdispl_buffer_alloc(&f.d, &buf, SMALL, SMALL, 32, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
+    assert_path(&f, "placed");
+    qtest_memwrite(f.qts, buf.addr, red, sizeof(red));
+    assert_screendump_red(&f, "vd0");
     hide(&f, &buf);
     qxen_assert_alive(&f.xen, &f.connected);
     stop(&f);
@@ -222,7 +267,7 @@ static void test_path_mapped(void)
     stop(&f);
 }
 
-/* Each buffer that cannot be exported is mapped, the next one exported again */
+/* Each buffer takes the next path that works, the next one the best again */
 static void test_path_fallback(void)
 {
     Fixture f;
@@ -231,8 +276,18 @@ static void test_path_fallback(void)
     start(&f, "auto", "");
     qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
     show(&f, &buf);
+    assert_path(&f, "placed");
+    assert_reason(&f, "vd0", "not exported: cannot export 469 pages: Too many "
+                  "open files");
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_MAP, 1, EOPNOTSUPP);
+    show(&f, &buf);
     assert_path(&f, "mapped");
-    assert_reason(&f, "vd0", "Too many open files");
+    assert_reason(&f, "vd0", "Too many open files; not placed: cannot place "
+                  "469 pages: Operation not supported");
     g_assert_cmpuint(qxen_alive(&f.xen, XEN_QTEST_DMABUFS), ==, 0);
     hide(&f, &buf);
     qxen_assert_alive(&f.xen, &f.connected);
@@ -244,14 +299,16 @@ static void test_path_fallback(void)
 }
 
 /* Who asks for a path gets it or nothing */
-static void test_path_forced(void)
+static void test_path_forced(gconstpointer path)
 {
+    bool placed = !strcmp(path, "placed");
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f, "exported", "");
+    start(&f, path, "");
     qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 0);
-    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    qxen_fault(&f.xen, placed ? XEN_QTEST_CALL_DMABUF_MAP :
+               XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
     g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), <, 0);
     qxen_assert_alive(&f.xen, &f.connected);
     g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
@@ -289,23 +346,57 @@ static void test_path_missing(void)
 {
     Fixture f;
     g_autofree char *unknown = NULL;
-    g_autofree char *missing = NULL;
+    g_autofree char *no_export = NULL;
+    g_autofree char *no_place = NULL;
 
     start(&f, "auto", "");
     unknown = device_add(&f, "teleported");
-    g_assert_cmpstr(unknown, ==, "property 'path' is auto, exported or mapped, "
-                    "not 'teleported'");
+    g_assert_cmpstr(unknown, ==, "property 'path' is auto, exported, placed or "
+                    "mapped, not 'teleported'");
     qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE, 1, ENOTTY);
-    missing = device_add(&f, "exported");
-    g_assert_cmpstr(missing, ==, "property 'path': buffers cannot be exported: "
-                    "this Xen exports nothing today: Inappropriate ioctl for "
+    no_export = device_add(&f, "exported");
+    g_assert_cmpstr(no_export, ==, "property 'path': buffers cannot be "
+                    "exported: this Xen exports nothing today: Inappropriate "
+                    "ioctl for device");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE_MAP, 1, ENOTTY);
+    no_place = device_add(&f, "placed");
+    g_assert_cmpstr(no_place, ==, "property 'path': buffers cannot be placed: "
+                    "this Xen places nothing today: Inappropriate ioctl for "
                     "device");
 
     /* Who leaves it to the device gets a display, and learns what it misses */
     qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE, 1, ENOTTY);
     g_assert_null(device_add(&f, "auto"));
-    assert_reason(&f, "vd1", "this Xen exports nothing today");
+    assert_reason(&f, "vd1", "not exported: this Xen exports nothing today");
     device_del(&f, "vd1");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE, 1, ENOTTY);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE_MAP, 1, ENOTTY);
+    g_assert_null(device_add(&f, "auto"));
+    assert_reason(&f, "vd1", "device; not placed: this Xen places nothing");
+    device_del(&f, "vd1");
+    stop(&f);
+}
+
+/* What is missing from the start is told with what a buffer has met */
+static void test_path_reasons(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start_with(&f, "-machine xen-qtest -nodefaults");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE, 1, ENOTTY);
+    g_assert_null(device_add(&f, "auto"));
+    connect_frontend(&f);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_MAP, 1, EBUSY);
+    show(&f, &buf);
+    assert_path_of(&f, "vd1", "mapped");
+    assert_reason(&f, "vd1", "nothing today: Inappropriate ioctl for device; "
+                  "not placed: cannot place 469 pages: Device or resource "
+                  "busy");
+    hide(&f, &buf);
+    show(&f, &buf);
+    assert_path_of(&f, "vd1", "placed");
+    hide(&f, &buf);
     stop(&f);
 }
 
@@ -382,19 +473,19 @@ static void test_faults_create(gconstpointer path)
         step_ms(&f, 10);
         qxen_assert_alive(&f.xen, &f.connected);
     }
-    /* The map of the directory; and, if it has to be, the export's two calls */
+    /* The map of the directory; and, if there is no choice, the path's two */
     g_assert_cmpuint(refused, ==, strcmp(path, "auto") ? 3 : 1);
     qvdispl_buffer_free(&f.d, &buf);
     stop(&f);
 }
 
 /* An odd answer to the question whether a buffer is released means no */
-static void test_faults_wait(void)
+static void test_faults_wait(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f, "auto", "");
+    start(&f, path, "");
     show(&f, &buf);
     qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_WAIT, 1, EIO);
     hide_and_send_destroy(&f, &buf);
@@ -407,13 +498,13 @@ static void test_faults_wait(void)
 
 /* Release */
 
-/* The guest has its answer when the last user of the dma-buf has gone */
-static void test_release_late(void)
+/* The guest has its answer as soon as the last user of the dma-buf has gone */
+static void test_release_late(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f, "auto", "");
+    start(&f, path, "");
     show(&f, &buf);
     qxen_dmabuf_hold(&f.xen, true);
     hide_and_send_destroy(&f, &buf);
@@ -421,8 +512,32 @@ static void test_release_late(void)
     assert_no_answer(&f);
     g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
 
+    qxen_dmabuf_hold(&f.xen, false);
+    qxen_settle(&f.xen);
+    assert_answer(&f, 0);
+    qxen_assert_alive(&f.xen, &f.connected);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
+/* The same where nobody tells */
+static void test_release_asked_for(gconstpointer path)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, path, "");
+    show(&f, &buf);
+    qxen_dmabuf_hold(&f.xen, true);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_NOTIFY, 1, ENOTTY);
+    hide_and_send_destroy(&f, &buf);
+    step_ms(&f, 2000);
+    assert_no_answer(&f);
+    g_assert_cmpuint(qvdispl_buffer_mapped(&f.d, &buf), ==, buf.nr_pages);
+
     /* By now it is asked once a second, at least */
     qxen_dmabuf_hold(&f.xen, false);
+    assert_no_answer(&f);
     step_ms(&f, 450);
     step_ms(&f, 450);
     assert_answer(&f, 0);
@@ -432,13 +547,13 @@ static void test_release_late(void)
 }
 
 /* It may never come: the guest is told in time, and keeps the pages */
-static void test_release_never(void)
+static void test_release_never(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer buf;
     unsigned int waits;
 
-    start(&f, "auto", "");
+    start(&f, path, "");
     show(&f, &buf);
     qxen_dmabuf_hold(&f.xen, true);
     hide_and_send_destroy(&f, &buf);
@@ -467,12 +582,12 @@ static void test_release_never(void)
 }
 
 /* The guest goes, and comes again, while its last buffer is still in use */
-static void test_release_after_disconnect(void)
+static void test_release_after_disconnect(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer old, buf;
 
-    start(&f, "auto", "");
+    start(&f, path, "");
     show(&f, &old);
     qxen_dmabuf_hold(&f.xen, true);
     qvdispl_disconnect(&f.d);
@@ -494,12 +609,12 @@ static void test_release_after_disconnect(void)
  * Attack: a guest that connects over and over, while somebody holds on to the
  * pictures it has shown. What they hold is within its quota, two of them.
  */
-static void test_release_quota(void)
+static void test_release_quota(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer buf[4];
 
-    start(&f, "auto", "-global xen-vdispl.max-mapped=5M");
+    start(&f, path, "-global xen-vdispl.max-mapped=5M");
     qxen_dmabuf_hold(&f.xen, true);
     for (int i = 0; i < ARRAY_SIZE(buf); i++) {
         qvdispl_buffer_alloc(&f.d, &buf[i], WIDTH, HEIGHT, 32, 0);
@@ -536,13 +651,13 @@ static unsigned int open_files(Fixture *f)
 }
 
 /* The device goes first */
-static void test_release_after_unplug(void)
+static void test_release_after_unplug(gconstpointer path)
 {
     Fixture f;
     QVDisplBuffer buf;
     QXenAlive none;
 
-    start(&f, "auto", "");
+    start(&f, path, "");
     show(&f, &buf);
     qxen_dmabuf_hold(&f.xen, true);
     qvdispl_disconnect(&f.d);
@@ -1337,28 +1452,45 @@ static void test_gl_refused(void)
 
 int main(int argc, char **argv)
 {
+    static const char *const paths[] = { "exported", "placed" };
+    static const struct {
+        const char *name;
+        GTestDataFunc func;
+    } both_paths[] = {
+        { "alone", test_path_dmabuf },
+        { "forced", test_path_forced },
+        { "faults", test_faults_create },
+        { "wait-faults", test_faults_wait },
+        { "late", test_release_late },
+        { "asked-for", test_release_asked_for },
+        { "never", test_release_never },
+        { "after-disconnect", test_release_after_disconnect },
+        { "after-unplug", test_release_after_unplug },
+        { "quota", test_release_quota },
+    };
+
     g_test_init(&argc, &argv, NULL);
 
-    qtest_add_func("xen/vdispl/dmabuf/path/exported", test_path_exported);
+    for (int i = 0; i < ARRAY_SIZE(both_paths); i++) {
+        for (int j = 0; j < 2; j++) {
+            g_autofree char *name =
+                g_strdup_printf("xen/vdispl/dmabuf/%s/%s", paths[j],
+                                both_paths[i].name);
+
+            qtest_add_data_func(name, paths[j], both_paths[i].func);
+        }
+    }
+    qtest_add_func("xen/vdispl/dmabuf/path/auto", test_path_auto);
     qtest_add_func("xen/vdispl/dmabuf/path/mapped", test_path_mapped);
     qtest_add_func("xen/vdispl/dmabuf/path/fallback", test_path_fallback);
-    qtest_add_func("xen/vdispl/dmabuf/path/forced", test_path_forced);
     qtest_add_func("xen/vdispl/dmabuf/path/missing", test_path_missing);
     qtest_add_func("xen/vdispl/dmabuf/path/caching", test_path_caching);
+    qtest_add_func("xen/vdispl/dmabuf/path/reasons", test_path_reasons);
     qtest_add_func("xen/vdispl/dmabuf/path/readonly-grants",
                    test_path_readonly_grants);
-    qtest_add_data_func("xen/vdispl/dmabuf/faults/create-auto", "auto",
+    qtest_add_data_func("xen/vdispl/dmabuf/path/faults", "auto",
                         test_faults_create);
-    qtest_add_data_func("xen/vdispl/dmabuf/faults/create-exported", "exported",
-                        test_faults_create);
-    qtest_add_func("xen/vdispl/dmabuf/faults/wait", test_faults_wait);
-    qtest_add_func("xen/vdispl/dmabuf/release/late", test_release_late);
-    qtest_add_func("xen/vdispl/dmabuf/release/never", test_release_never);
-    qtest_add_func("xen/vdispl/dmabuf/release/after-disconnect",
-                   test_release_after_disconnect);
-    qtest_add_func("xen/vdispl/dmabuf/release/after-unplug",
-                   test_release_after_unplug);
-    qtest_add_func("xen/vdispl/dmabuf/release/quota", test_release_quota);
+    qtest_add_func("xen/vdispl/dmabuf/placed/show", test_placed_show);
     qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
     qtest_add_func("xen/vdispl/dmabuf/imported/held", test_imported_held);
     qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",
@@ -1369,6 +1501,8 @@ int main(int argc, char **argv)
     qtest_add_data_func("xen/vdispl/dmabuf/cycles/mapped", "mapped",
                         test_cycles);
     qtest_add_data_func("xen/vdispl/dmabuf/cycles/exported", "exported",
+                        test_cycles);
+    qtest_add_data_func("xen/vdispl/dmabuf/cycles/placed", "placed",
                         test_cycles);
     qtest_add_data_func("xen/vdispl/dmabuf/cycles/imported", "imported",
                         test_cycles);

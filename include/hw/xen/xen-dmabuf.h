@@ -16,7 +16,9 @@
 
 /**
  * struct dmabuf_backend_ops - how a Xen makes dma-bufs of grants
- * @probe: whether exports are possible here; the error says what they need
+ * @probe_export: whether exports are possible here; the error says what they
+ *                need
+ * @probe_map: the same for @map_refs_to_buf
  * @open: a handle on the grant table.  Buffers are known by the number of
  *        their file descriptor, and by the handle: so each has one of its own
  * @close: closes it.  Buffers may outlive that
@@ -29,6 +31,18 @@
  *                     the grants are unmapped.  Returns 0 when that is so,
  *                     else -1 and errno, which is ETIMEDOUT when it is not
  *
+ * @map_refs_to_buf: makes @count references of domain @domid the memory of the
+ *                   first pages of the dma-buf @fd.  It is held until
+ *                   @map_release, and has this memory until it is released.
+ *                   The pages begin at @offset, as for @exp_from_refs.
+ *                   Returns 0, or -1 with an error, and all is as before
+ * @map_release: does not hold the dma-buf @fd, which is open still, any more
+ * @map_wait_released: as @exp_wait_released, for @map_refs_to_buf
+ *
+ * @notify_released: has the eventfd @event signalled when the buffer of number
+ *                   @fd, of either kind, is released.  Returns 0, or -1 when
+ *                   that will not be: it is released, or Linux does not do this
+ *
  * @imp_to_refs: grants the @count pages of the dma-buf @fd to domain @domid,
  *               and fills in @refs. Returns -1 and errno, and none, or 0
  * @imp_release: takes them back from the buffer of number @fd. Pages that the
@@ -38,11 +52,11 @@
  * @sync: DMA_BUF_IOCTL_SYNC with @flags on any dma-buf. Returns -1 and errno,
  *        or 0
  *
- * The calls are those of libxengnttab's xengnttab_dmabuf_*(), see
- * docs/specs/gntdev-dmabuf.rst for what is below.
+ * docs/specs/gntdev-dmabuf.rst has the system calls that are below.
  */
 struct dmabuf_backend_ops {
-    bool (*probe)(Error **errp);
+    bool (*probe_export)(Error **errp);
+    bool (*probe_map)(Error **errp);
     xengnttab_handle *(*open)(void);
     void (*close)(xengnttab_handle *xgt);
     int (*exp_from_refs)(xengnttab_handle *xgt, uint32_t domid, uint32_t count,
@@ -50,6 +64,13 @@ struct dmabuf_backend_ops {
                          Error **errp);
     int (*exp_wait_released)(xengnttab_handle *xgt, uint32_t fd,
                              uint32_t wait_to_ms);
+    int (*map_refs_to_buf)(xengnttab_handle *xgt, uint32_t domid,
+                           uint32_t count, const uint32_t *refs, uint32_t fd,
+                           uint64_t *offset, Error **errp);
+    int (*map_release)(xengnttab_handle *xgt, uint32_t fd);
+    int (*map_wait_released)(xengnttab_handle *xgt, uint32_t fd,
+                             uint32_t wait_to_ms);
+    int (*notify_released)(xengnttab_handle *xgt, uint32_t fd, int event);
     int (*imp_to_refs)(xengnttab_handle *xgt, uint32_t domid, uint32_t fd,
                        uint32_t count, uint32_t *refs);
     int (*imp_release)(xengnttab_handle *xgt, uint32_t fd);
@@ -93,6 +114,33 @@ bool xen_dmabuf_can_export(Error **errp);
 XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
                              uint32_t count, Error **errp);
 
+/**
+ * xen_dmabuf_can_place - whether granted pages can be put into dma-bufs here
+ * @errp: set to what is missing
+ *
+ * Whether the buffer's exporter takes part, only an attempt can tell.
+ */
+bool xen_dmabuf_can_place(Error **errp);
+
+/**
+ * xen_dmabuf_place - make granted pages the memory of a dma-buf
+ * @fd: the dma-buf, which belongs to the buffer from now on. On failure it is
+ *      closed
+ * @domid: who granted them
+ * @refs: the references, in the order of the pages, of which the dma-buf has at
+ *        least as many
+ * @count: how many
+ * @errp: set on failure; nothing is held then
+ *
+ * To be called only where xen_dmabuf_can_place(), and before anybody uses the
+ * dma-buf. All who have the same memory by another name, such as a texture,
+ * see the guest's pages until the last of them has let go.
+ *
+ * Returns: the buffer, to be given to xen_dmabuf_free(), or NULL.
+ */
+XenDmabuf *xen_dmabuf_place(int fd, uint32_t domid, const uint32_t *refs,
+                            uint32_t count, Error **errp);
+
 /** xen_dmabuf_fd - its file descriptor, which stays the buffer's */
 int xen_dmabuf_fd(const XenDmabuf *buf);
 
@@ -111,9 +159,10 @@ const void *xen_dmabuf_data(const XenDmabuf *buf);
  *
  * To whom the descriptor was passed, another process even, may use the buffer
  * for as long as it likes, and until then the guest's pages stay mapped.
- * This never waits for that: it asks from a timer of the virtual clock, soon
- * at first and then once a second, for as long as it takes.  Whoever owes
- * somebody an answer has to have a limit of its own.
+ * This never waits for that: the kernel tells it, or where it cannot do that,
+ * is asked from a timer of the virtual clock, soon at first and then once a
+ * second, for as long as it takes.  Whoever owes somebody an answer has to have
+ * a limit of its own.
  */
 void xen_dmabuf_free(XenDmabuf *buf, XenDmabufReleased *released,
                      void *opaque);

@@ -39,7 +39,7 @@
 
 /* Registers; RO unless they say otherwise */
 #define XEN_QTEST_REG_ID        0x00    /* XEN_QTEST_ID */
-#define XEN_QTEST_REG_BUSY      0x04    /* watches and events on their way */
+#define XEN_QTEST_REG_BUSY      0x04    /* events of all kinds on their way */
 #define XEN_QTEST_REG_XS_HOLD   0x08    /* RW: no watch fires while 1 */
 #define XEN_QTEST_REG_DMABUF_HOLD 0x0c  /* RW: none is released while 1 */
 #define XEN_QTEST_REG_DMABUF_CACHING 0x10 /* RW: DMA_BUF_CACHING_* of all */
@@ -135,6 +135,9 @@ typedef enum XenQtestCall {
     XEN_QTEST_CALL_DMABUF_GRANT,
     XEN_QTEST_CALL_DMABUF_SYNC_START,
     XEN_QTEST_CALL_DMABUF_SYNC_END,
+    XEN_QTEST_CALL_DMABUF_PROBE_MAP,
+    XEN_QTEST_CALL_DMABUF_MAP,  /* of grants into a dma-buf */
+    XEN_QTEST_CALL_DMABUF_NOTIFY,
     XEN_QTEST_NR_CALLS,
 } XenQtestCall;
 
