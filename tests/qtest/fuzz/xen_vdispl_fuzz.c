@@ -25,13 +25,14 @@ static unsigned int nr_held;
 
 /*
  * Not main_loop_wait(): of the main loop's sources the backend only uses these
- * two, and they tell whether there was anything.
+ * three, and they tell whether there was anything.
  */
 static bool fuzz_turn(void)
 {
     bool timers = qemu_clock_run_timers(QEMU_CLOCK_REALTIME);
+    bool events = aio_poll(iohandler_get_aio_context(), false);
 
-    return aio_poll(qemu_get_aio_context(), false) || timers;
+    return aio_poll(qemu_get_aio_context(), false) || events || timers;
 }
 
 /* Reads of each picture what is first and last: if unmapped, a crash */
