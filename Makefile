@@ -63,12 +63,12 @@ demo: prepare
 	@$(bases) $(build) $$bases demo $(if $(STAY),--stay) $(GUEST)
 
 check: prepare
-	@$(if $(filter nested hvm kernel soak,$(suites)),$(bases),bases=;) \
+	@$(if $(filter nested hvm paths kernel soak,$(suites)),$(bases),bases=;) \
 	$(build) $$bases check $(suites)
 
 check-all: prepare
-	@$(bases) $(build) $$bases check unit qtest nested hvm kernel soak style \
-	asan modules next no-xen linux
+	@$(bases) $(build) $$bases check unit qtest nested hvm paths kernel soak \
+	style asan modules next no-xen linux
 
 bench: prepare
 	@$(bases) $(build) $$bases bench $(or $(SUITE),qtest nested)

@@ -456,9 +456,10 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
     NestedGuest *g = g_new0(NestedGuest, 1);
     g_autofree char *file = g_strdup_printf("%s/%s.cfg", m->dir, name);
     g_autofree char *log = g_strdup_printf("%s/guest-%s.log", m->dir, name);
+    bool imported = !strcmp(path, "imported");
     g_autofree char *vdispl = connectors ?
-        g_strdup_printf("vdispl = ['backend=0,be-alloc=0,connectors=%s']\n",
-                        connectors) : g_strdup("");
+        g_strdup_printf("vdispl = ['backend=0,be-alloc=%d,connectors=%s']\n",
+                        imported, connectors) : g_strdup("");
     g_autofree char *config = g_strdup_printf(
         "name = '%s'\n"
         "type = '%s'\n"
@@ -485,7 +486,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"
-        "%s", name, type, name, name, path, vdispl);
+        "%s", name, type, name, name, imported ? "auto" : path, vdispl);
 
     g->machine = m;
     g->name = g_strdup(name);

@@ -342,6 +342,12 @@ static void detach(void)
     wait_detached();
 }
 
+/* By the path that is tested, the guest wants dom0's buffers */
+static bool imported(void)
+{
+    return !strcmp(guest_path, "imported");
+}
+
 static void find_device(void)
 {
     nested_load_frontend(guest);
@@ -361,9 +367,10 @@ static void test_hotplug(void)
     need_guest();
     nested_limit("detach and attach", 300);
     detach();
-    attach(false);
+    attach(imported());
     show_both();
     expect_both();
+    expect_path(guest_path);
     nested_client_stop(guest);
     check_clean();
 }
@@ -385,7 +392,7 @@ static void test_device(void)
     nested_qmp_do(guest, "{'execute': 'device_del', 'arguments': {"
                   "'id': 'vdispl0'}}");
     wait_detached();
-    attach(false);
+    attach(imported());
     check_clean();
 }
 
@@ -532,12 +539,14 @@ static void test_kill(void)
     forget_guest();
 }
 
-static void add_tests(const char *type)
+/* @path names the tests if it is not the type's own */
+static void add_tests(const char *type, const char *path)
 {
     static const struct {
         const char *name;
         void (*func)(void);
         const char *types;
+        const char *but;    /* the path that it is not for */
     } cases[] = {
         { "first-light", test_first_light, "pv pvh hvm" },
         { "formats", test_formats, "pv pvh" },
@@ -547,8 +556,8 @@ static void add_tests(const char *type)
         { "disable", test_disable, "pv pvh" },
         { "reload", test_reload, "pv pvh" },
         { "hotplug", test_hotplug, "pv pvh" },
-        { "device", test_device, "pv pvh" },
-        { "be-alloc", test_be_alloc, "pvh" },
+        { "device", test_device, "pv pvh", "imported" },
+        { "be-alloc", test_be_alloc, "pvh", "imported" },
         { "reboot", test_reboot, "pv pvh" },
         { "kexec", test_kexec, "hvm" },
         { "destroy", test_destroy, "pv pvh hvm" },
@@ -557,11 +566,13 @@ static void add_tests(const char *type)
 
     for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_auto(GStrv) types = g_strsplit(cases[i].types, " ", 0);
-        g_autofree char *path = g_strdup_printf("/nested/%s/%s", type,
+        g_autofree char *name = g_strdup_printf("/nested/%s/%s%s%s", type,
+                                                path ?: "", path ? "/" : "",
                                                 cases[i].name);
 
-        if (g_strv_contains((const char **)types, type)) {
-            g_test_add_func(path, cases[i].func);
+        if (g_strv_contains((const char **)types, type) &&
+            g_strcmp0(cases[i].but, guest_path)) {
+            g_test_add_func(name, cases[i].func);
         }
     }
 }
@@ -571,15 +582,17 @@ int main(int argc, char **argv)
     int ret;
 
     g_test_init(&argc, &argv, NULL);
-    if (argc != 2 || (strcmp(argv[1], "pv") && strcmp(argv[1], "pvh") &&
-                      strcmp(argv[1], "hvm"))) {
-        g_printerr("usage: %s pv|pvh|hvm\n", argv[0]);
+    if (argc < 2 || argc > 3 ||
+        (strcmp(argv[1], "pv") && strcmp(argv[1], "pvh") &&
+         strcmp(argv[1], "hvm"))) {
+        g_printerr("usage: %s pv|pvh|hvm [PATH]\n", argv[0]);
         return 2;
     }
     guest_type = argv[1];
-    /* each type shows one of the paths, which every guest can take */
-    guest_path = !strcmp(guest_type, "pv") ? "mapped" : "exported";
-    add_tests(guest_type);
+    /* unless told, each type shows one of those that every guest can take */
+    guest_path = argc > 2 ? argv[2] :
+        !strcmp(guest_type, "pv") ? "mapped" : "exported";
+    add_tests(guest_type, argc > 2 ? guest_path : NULL);
     ret = g_test_run();
     if (machine) {
         nested_shutdown(machine);
