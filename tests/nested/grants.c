@@ -1,14 +1,17 @@
 /*
- * Both ends of a dma-buf that dom0 grants to a guest
+ * Memory that dom0 and a guest grant each other
  *
  *   grants import DOMID COUNT   in dom0: grants the COUNT pages of a dma-buf
  *                               to the guest and prints the references
  *   grants hold REF...          in the guest: maps what dom0 granted
+ *   grants share                in the guest: grants the picture of texture.h
+ *                               to dom0 and prints the references
  *
- * Each page holds its number. Both say what they have done and go on until they
- * are sent SIGTERM. The one in dom0 then releases the grants, whether the guest
- * still has them mapped or not; the one in the guest checks that the pages
- * hold what it wrote.
+ * They say what they have done and go on until they are sent SIGTERM. With
+ * "import" and "hold" each page holds its number; the one in dom0 then releases
+ * the grants, whether the guest still has them mapped or not, and the one in
+ * the guest checks that the pages hold what it wrote. "share" draws the next
+ * picture when it is sent SIGUSR1.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +19,7 @@
 #include <err.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,25 +28,38 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <linux/dma-heap.h>
+#include "texture.h"
 
 /* The kernel's header expects these to be known */
 typedef uint16_t domid_t;
 typedef uint32_t grant_ref_t;
+#include <xen/gntalloc.h>
 #include <xen/gntdev.h>
 
-#define PAGE 4096U
 #define MAX_COUNT 1024
 
 static int gntdev;
 
-static void wait_for_term(void)
+/* Returns whether it was SIGTERM, and not SIGUSR1 */
+static bool wait_for_signal(void)
 {
     sigset_t set;
     int sig;
 
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
     sigwait(&set, &sig);
+    return sig == SIGTERM;
+}
+
+static void wait_for_term(void)
+{
+    bool term;
+
+    do {
+        term = wait_for_signal();
+    } while (!term);
 }
 
 static void fill(uint32_t *pages, unsigned int count, uint32_t first)
@@ -137,12 +154,51 @@ static void hold(unsigned int count, char **refs)
     printf("intact\n");
 }
 
+static void share(void)
+{
+    struct ioctl_gntalloc_alloc_gref *alloc;
+    int gntalloc = open("/dev/xen/gntalloc", O_RDWR | O_CLOEXEC);
+    uint32_t *pixels;
+    uint32_t seed = 0;
+
+    if (gntalloc < 0) {
+        err(1, "/dev/xen/gntalloc");
+    }
+    alloc = calloc(1, sizeof(*alloc) + PAGES * sizeof(alloc->gref_ids[0]));
+    alloc->flags = GNTALLOC_FLAG_WRITABLE;
+    alloc->count = PAGES;
+    if (ioctl(gntalloc, IOCTL_GNTALLOC_ALLOC_GREF, alloc)) {
+        err(1, "cannot grant %u pages", PAGES);
+    }
+    pixels = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+                  gntalloc, alloc->index);
+    if (pixels == MAP_FAILED) {
+        err(1, "cannot map what is granted");
+    }
+    do {
+        for (unsigned int i = 0; i < WIDTH * HEIGHT; i++) {
+            pixels[i] = texture_pixel(i % WIDTH, i / WIDTH, seed);
+        }
+        if (seed) {
+            printf("drawn %u\n", seed);
+        } else {
+            printf("shared");
+            for (unsigned int i = 0; i < PAGES; i++) {
+                printf(" %u", alloc->gref_ids[i]);
+            }
+            printf("\n");
+        }
+        seed++;
+    } while (!wait_for_signal());
+}
+
 int main(int argc, char **argv)
 {
     sigset_t set;
 
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     setvbuf(stdout, NULL, _IOLBF, 0);
 
@@ -159,8 +215,10 @@ int main(int argc, char **argv)
         import(strtoul(argv[2], NULL, 10), count);
     } else if (argc > 2 && argc <= MAX_COUNT && !strcmp(argv[1], "hold")) {
         hold(argc - 2, argv + 2);
+    } else if (argc == 2 && !strcmp(argv[1], "share")) {
+        share();
     } else {
-        errx(2, "usage: %s import DOMID COUNT | hold REF...", argv[0]);
+        errx(2, "usage: %s import DOMID COUNT | hold REF... | share", argv[0]);
     }
     return 0;
 }

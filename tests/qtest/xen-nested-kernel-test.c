@@ -13,6 +13,7 @@
 #define PAGES 64
 
 static NestedMachine *machine;
+static NestedGuest *painter;
 
 static void check_kernel_log(void)
 {
@@ -103,13 +104,13 @@ static unsigned int dma_bufs(void)
 }
 
 /*
- * Waits until "grants" in the background has said a line, and returns that. It
- * may take long, but must not end without.
+ * Waits until "grants" or "texture" in the background has said a line, and
+ * returns that. It may take long, but must not end without.
  */
 static char *wait_said(NestedAgent *agent, const char *log, const char *what)
 {
     return nested_run(agent, "n=0; until grep -s '^%s' %s; do "
-                      "if pgrep -x grants > /dev/null; then n=0; "
+                      "if pgrep -x 'grants|texture' > /dev/null; then n=0; "
                       "else n=$((n + 1)); fi; "
                       "[ $n -lt 100 ] || { cat %s; exit 1; }; sleep 0.1; done",
                       what, log, log);
@@ -158,6 +159,62 @@ static void test_import_in_use(void)
     nested_do(&machine->dom0, "xl destroy holder");
     nested_guest_free(guest);
     check_kernel_log();
+}
+
+/*
+ * The guest's picture is seen through a texture, also what it draws later, and
+ * afterwards nobody has its pages any more.
+ */
+static void see_through_texture(const char *how)
+{
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autofree char *refs = NULL;
+    unsigned int domid;
+
+    if (!painter) {
+        painter = nested_guest_create(machine, "painter", "pv", "auto", NULL);
+        nested_do(&painter->agent, "modprobe xen-gntdev; "
+                  "modprobe xen-gntalloc");
+    }
+    domid = nested_guest_domid(painter);
+    before = nested_run(&machine->dom0, "dom0-oracle %u", domid);
+
+    nested_limit("reading a guest's pages through a texture", 300);
+    nested_do(&painter->agent, "rm -f /run/share.log; "
+              "grants share > /run/share.log 2>&1 < /dev/null &");
+    refs = wait_said(&painter->agent, "/run/share.log", "shared ");
+    nested_do(&machine->dom0, "rm -f /run/texture.log; "
+              "texture %s %u %s > /run/texture.log 2>&1 < /dev/null &",
+              how, domid, g_strchomp(refs) + strlen("shared "));
+    g_free(wait_said(&machine->dom0, "/run/texture.log", "seen 0"));
+    for (int i = 1; i < 4; i++) {
+        g_autofree char *drawn = g_strdup_printf("drawn %d", i);
+        g_autofree char *seen = g_strdup_printf("seen %d", i);
+
+        nested_do(&painter->agent, "pkill -USR1 -x grants");
+        g_free(wait_said(&painter->agent, "/run/share.log", drawn));
+        nested_do(&machine->dom0, "pkill -USR1 -x texture");
+        g_free(wait_said(&machine->dom0, "/run/texture.log", seen));
+    }
+    nested_do(&machine->dom0, "pkill -x texture");
+    g_free(wait_said(&machine->dom0, "/run/texture.log", "released"));
+    nested_wait(&machine->dom0, "! pgrep -x texture");
+    nested_do(&painter->agent, "pkill -x grants");
+
+    after = nested_run(&machine->dom0, "dom0-oracle %u", domid);
+    g_assert_cmpstr(after, ==, before);
+    check_kernel_log();
+}
+
+static void test_import_texture(void)
+{
+    see_through_texture("import");
+}
+
+static void test_place_texture(void)
+{
+    see_through_texture("place");
 }
 
 /* A display, too: the device maps the guest's pages where it can export none */
@@ -218,6 +275,8 @@ static const struct {
     { PV, "gntdev-dmabuf", test_gntdev_dmabuf_pv },
     { PVH | PV, "mmap-info", test_mmap_info },
     { PVH | PV, "import-in-use", test_import_in_use },
+    { PVH, "import-texture", test_import_texture },
+    { PVH, "place-texture", test_place_texture },
     { PV, "display", test_display },
 };
 
@@ -250,6 +309,9 @@ int main(int argc, char **argv)
     machine = nested_boot(bit == PV ? "pv" : "pvh",
                           bit == PV ? "kunit.enable=0" : "");
     ret = g_test_run();
+    if (painter) {
+        nested_guest_free(painter);
+    }
     nested_shutdown(machine);
     return ret;
 }
