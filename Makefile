@@ -6,6 +6,7 @@
 SUITE =
 GUEST =
 STAY =
+GL =
 PREFIX = /usr/local
 DESTDIR =
 QEMU_SRC =
@@ -26,7 +27,8 @@ viewer = contrib/xen-vdispl-wayland/xen-vdispl-wayland
 help:
 	@echo 'make help       this list'
 	@echo 'make demo       show a Xen guest on a nested machine: build/demo/'
-	@echo '                (GUEST=pv or pvh; STAY=y: stay up without a terminal, too)'
+	@echo '                (GUEST=pv or pvh; STAY=y: stay up without a terminal, too;'
+	@echo '                GL=virgl: in textures that virglrenderer has allocated)'
 	@echo 'make check      run every test (SUITE=unit, qtest, nested, kernel or style: one kind)'
 	@echo 'make check-all  the slow ones, too: HVM guests, sanitizers, other QEMU and Linux'
 	@echo 'make bench      what page flips and buffers cost: build/bench/'
@@ -60,7 +62,7 @@ images: prepare
 	@$(bases) $(build) $$bases test-nested
 
 demo: prepare
-	@$(bases) $(build) $$bases demo $(if $(STAY),--stay) $(GUEST)
+	@$(bases) $(build) $$bases demo $(if $(STAY),--stay) $(GL:%=--gl=%) $(GUEST)
 
 check: prepare
 	@$(if $(filter nested hvm paths kernel soak,$(suites)),$(bases),bases=;) \

@@ -28,8 +28,7 @@ typedef struct XenVDisplShape {
 
 /**
  * struct XenVDisplAlloc - an allocated buffer
- * @fd: its dma-buf, which is for the caller to close, before or after @free of
- *      the allocator
+ * @fd: its dma-buf, which is for the caller to close
  * @handle: the allocator's own
  */
 typedef struct XenVDisplAlloc {
@@ -39,13 +38,18 @@ typedef struct XenVDisplAlloc {
 
 /**
  * struct XenVDisplAllocator - a way to allocate buffers
- * @name: of the property's value that chooses it
+ * @name: the value of the property 'allocator' that chooses it
+ * @probe: whether there may be buffers here; the error says what they need.
+ *         NULL: there always may
  * @alloc: fills in @alloc with a buffer of @shape. Returns false, with an
  *         error, if there is none
  * @free: drops all of @alloc but its descriptor; NULL: there is nothing else
+ *
+ * All are called in the main thread.
  */
 typedef struct XenVDisplAllocator {
     const char *name;
+    bool (*probe)(Error **errp);
     bool (*alloc)(const XenVDisplShape *shape, XenVDisplAlloc *alloc,
                   Error **errp);
     void (*free)(XenVDisplAlloc *alloc);
@@ -58,5 +62,42 @@ typedef struct XenVDisplAllocator {
  * nor puts grants into it, the xen-qtest machine does.
  */
 extern const XenVDisplAllocator xen_vdispl_udmabuf;
+
+/**
+ * xen_vdispl_allocator_register - make an allocator known
+ * @allocator: for the life of the program
+ */
+void xen_vdispl_allocator_register(const XenVDisplAllocator *allocator);
+
+/**
+ * xen_vdispl_allocator_find - find an allocator that is in this QEMU
+ * @name: its name
+ * @errp: set if there is none, to those that there are
+ */
+const XenVDisplAllocator *xen_vdispl_allocator_find(const char *name,
+                                                    Error **errp);
+
+/*
+ * For allocators of pictures. They have one pixel format, which is that of all
+ * buffers of 32 bits a pixel: DRM_FORMAT_XRGB8888.
+ */
+
+/**
+ * xen_vdispl_shape_is_picture - whether it can be allocated as a picture
+ * @shape: what is to be allocated
+ * @errp: set if not
+ */
+bool xen_vdispl_shape_is_picture(const XenVDisplShape *shape, Error **errp);
+
+/**
+ * xen_vdispl_alloc_fits - whether the GPU's pixels are where the guest's are
+ * @shape: what was asked for
+ * @fd: the picture's dma-buf
+ * @offset: where the picture begins there, in octets
+ * @stride: octets from row to row
+ * @errp: set if not
+ */
+bool xen_vdispl_alloc_fits(const XenVDisplShape *shape, int fd,
+                           uint32_t offset, uint32_t stride, Error **errp);
 
 #endif /* HW_DISPLAY_XEN_VDISPL_ALLOC_H */

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include <sys/ioctl.h>
 #include "qemu/memfd.h"
+#include "qemu/module.h"
 #include "qapi/error.h"
 #include "standard-headers/linux/udmabuf.h"
 #include "xen-vdispl-alloc.h"
@@ -44,3 +45,10 @@ const XenVDisplAllocator xen_vdispl_udmabuf = {
     .name = "udmabuf",
     .alloc = xen_vdispl_udmabuf_alloc,
 };
+
+static void xen_vdispl_udmabuf_register(void)
+{
+    xen_vdispl_allocator_register(&xen_vdispl_udmabuf);
+}
+
+type_init(xen_vdispl_udmabuf_register)

@@ -95,6 +95,7 @@ struct XenVDispl {
     uint64_t max_mapped;
     uint32_t max_buffers;
     XenVDisplPath path;
+    const XenVDisplAllocator *allocator;
     bool may_alloc;
 
     bool be_alloc;              /* what the guest's configuration says */
@@ -993,6 +994,20 @@ static bool xen_vdispl_read_connectors(XenVDispl *vdispl, Error **errp)
     return true;
 }
 
+static bool xen_vdispl_path_is_there(XenVDispl *vdispl, XenVDisplPath path,
+                                     Error **errp)
+{
+    switch (path) {
+    case XEN_VDISPL_PATH_EXPORTED:
+        return xen_dmabuf_can_export(errp);
+    case XEN_VDISPL_PATH_PLACED:
+        return xen_dmabuf_can_place(errp) &&
+            (!vdispl->allocator->probe || vdispl->allocator->probe(errp));
+    default:
+        g_assert_not_reached();
+    }
+}
+
 /*
  * A path that is not there is refused now, rather than to each buffer; or it is
  * left out, if there is a choice.
@@ -1001,17 +1016,13 @@ static bool xen_vdispl_choose_path(XenVDispl *vdispl,
                                    XenVDisplBuffersConfig *config,
                                    Error **errp)
 {
-    static bool (*const there[])(Error **errp) = {
-        [XEN_VDISPL_PATH_EXPORTED] = xen_dmabuf_can_export,
-        [XEN_VDISPL_PATH_PLACED] = xen_dmabuf_can_place,
-    };
     g_autoptr(GString) missing = g_string_new(NULL);
     XenVDisplPath path = vdispl->path ?: XEN_VDISPL_PATH_EXPORTED;
 
     for (; path < XEN_VDISPL_PATH_MAPPED; path++) {
         Error *err = NULL;
 
-        if (there[path](&err)) {
+        if (xen_vdispl_path_is_there(vdispl, path, &err)) {
             break;
         }
         if (vdispl->path) {
@@ -1041,7 +1052,7 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
     XenVDispl *vdispl = XEN_VDISPL(xendev);
     XenVDisplBuffersConfig config = {
         .domid = xendev->frontend_id,
-        .allocator = &xen_vdispl_udmabuf,
+        .allocator = vdispl->allocator,
         .max_mapped = vdispl->max_mapped,
         .max_buffers = vdispl->max_buffers,
     };
@@ -1216,6 +1227,28 @@ static char *xen_vdispl_get_path(Object *obj, Error **errp)
     return g_string_free(path, false);
 }
 
+static void xen_vdispl_set_allocator(Object *obj, const char *value,
+                                     Error **errp)
+{
+    XenVDispl *vdispl = XEN_VDISPL(obj);
+    const XenVDisplAllocator *allocator;
+
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "property 'allocator' can be set only before the "
+                   "device is realized");
+        return;
+    }
+    allocator = xen_vdispl_allocator_find(value, errp);
+    if (allocator) {
+        vdispl->allocator = allocator;
+    }
+}
+
+static char *xen_vdispl_get_allocator(Object *obj, Error **errp)
+{
+    return g_strdup(XEN_VDISPL(obj)->allocator->name);
+}
+
 static char *xen_vdispl_get_path_reason(Object *obj, Error **errp)
 {
     return g_strdup(XEN_VDISPL(obj)->path_reason ?: "");
@@ -1297,16 +1330,26 @@ static void xen_vdispl_class_init(ObjectClass *klass,
     object_class_property_set_description(klass, "path",
         "How pixels reach the console, one word a connector; may be set to "
         "auto, exported, placed or mapped");
+    object_class_property_add_str(klass, "allocator", xen_vdispl_get_allocator,
+                                  xen_vdispl_set_allocator);
+    object_class_property_set_description(klass, "allocator",
+        "Who allocates buffers to place the guest's pages in: udmabuf or virgl");
     object_class_property_add_str(klass, "path-reason",
                                   xen_vdispl_get_path_reason, NULL);
     object_class_property_set_description(klass, "path-reason",
         "Why a buffer did not take a better path, or empty");
 }
 
+static void xen_vdispl_instance_init(Object *obj)
+{
+    XEN_VDISPL(obj)->allocator = &xen_vdispl_udmabuf;
+}
+
 static const TypeInfo xen_vdispl_info = {
     .name = TYPE_XEN_VDISPL,
     .parent = TYPE_XEN_DEVICE,
     .instance_size = sizeof(XenVDispl),
+    .instance_init = xen_vdispl_instance_init,
     .class_init = xen_vdispl_class_init,
 };
 

@@ -454,6 +454,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
                                  const char *connectors)
 {
     NestedGuest *g = g_new0(NestedGuest, 1);
+    bool virgl = !strcmp(path, "virgl");
     g_autofree char *file = g_strdup_printf("%s/%s.cfg", m->dir, name);
     g_autofree char *log = g_strdup_printf("%s/guest-%s.log", m->dir, name);
     bool imported = !strcmp(path, "imported");
@@ -476,6 +477,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "device_model_args = ['-L', '/usr/share/qemu',\n"
         "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off',\n"
         "    '-global', 'xen-vdispl.path=%s',\n"
+        "    '-global', 'xen-vdispl.allocator=%s',\n"
         "    '-global', 'xen-vdispl.be-alloc=on',\n"
         "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
         "    '-vnc', ':1,display=screens,head=0',\n"
@@ -486,7 +488,9 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"
-        "%s", name, type, name, name, imported ? "auto" : path, vdispl);
+        "%s", name, type, name, name,
+        imported ? "auto" : virgl ? "placed" : path,
+        virgl ? "virgl" : "udmabuf", vdispl);
 
     g->machine = m;
     g->name = g_strdup(name);

@@ -151,7 +151,8 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * @machine: where
  * @name: its name
  * @type: "pv", "pvh" or "hvm"
- * @path: the device's property of that name, or "imported"
+ * @path: the device's property of that name; "imported"; or "virgl", which is
+ *        "placed" with virglrenderer as the allocator
  * @connectors: as in xl's vdispl option, "id0:1024x768;id1:800x600", or NULL
  *
  * Returns: the guest

@@ -1,13 +1,14 @@
 /*
  * Show a Xen guest on the nested machine
  *
- *   xen-nested-demo [--stay] [pv|pvh]
+ *   xen-nested-demo [--stay] [--gl=virgl] [pv|pvh]
  *
  * Boots the machine and a guest with two displays, of each type unless one is
  * named; shows modetest's pattern, checks it pixel for pixel and keeps it as
  * pattern-TYPE-NAME.png. On the last guest it starts a Weston desktop and keeps
  * that as screen-NAME.png. On a terminal, or with --stay, that guest stays for
- * VNC viewers until Ctrl-C.
+ * VNC viewers until Ctrl-C. With --gl=virgl the guest's pages are placed in
+ * textures of virglrenderer's.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -188,7 +189,8 @@ static void interrupt(int sig)
 }
 
 /* A guest whose pattern has been seen */
-static NestedGuest *start_guest(NestedMachine *machine, const char *type)
+static NestedGuest *start_guest(NestedMachine *machine, const char *type,
+                                const char *path)
 {
     g_autofree char *connectors =
         g_strdup_printf("%s:%dx%d;%s:%dx%d",
@@ -197,7 +199,7 @@ static NestedGuest *start_guest(NestedMachine *machine, const char *type)
     NestedGuest *guest;
 
     say("starting a %s guest, %s", type, connectors);
-    guest = nested_guest_create(machine, type, type, "auto", connectors);
+    guest = nested_guest_create(machine, type, type, path, connectors);
     nested_limit("showing the pattern", DESKTOP_SECONDS);
     say("loading xen-drm-front in the guest");
     nested_load_frontend(guest);
@@ -223,16 +225,20 @@ int main(int argc, char **argv)
 {
     bool stay = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     const char *type = NULL;
+    const char *path = "auto";
     NestedMachine *machine;
     NestedGuest *guest;
 
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--stay")) {
             stay = true;
+        } else if (!strcmp(argv[i], "--gl=virgl")) {
+            path = "virgl";
         } else if (!strcmp(argv[i], "pv") || !strcmp(argv[i], "pvh")) {
             type = argv[i];
         } else {
-            fprintf(stderr, "usage: %s [--stay] [pv|pvh]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--stay] [--gl=virgl] [pv|pvh]\n",
+                    argv[0]);
             return 2;
         }
     }
@@ -241,13 +247,13 @@ int main(int argc, char **argv)
     say("booting Xen and dom0");
     machine = nested_boot("pvh", "kunit.enable=0 lockdep.prove_locking=0");
     if (!type) {
-        guest = start_guest(machine, "pv");
+        guest = start_guest(machine, "pv", path);
         nested_guest_disconnect(guest);
         nested_do(&machine->dom0, "xl destroy %s", guest->name);
         nested_guest_free(guest);
         type = "pvh";
     }
-    guest = start_guest(machine, type);
+    guest = start_guest(machine, type, path);
     nested_limit("showing the desktop", DESKTOP_SECONDS);
     say("starting Weston");
     show_desktop(guest);

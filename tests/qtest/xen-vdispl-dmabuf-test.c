@@ -318,12 +318,13 @@ static void test_path_forced(gconstpointer path)
     stop(&f);
 }
 
-/* Another display with @path, which may be refused: the message, or NULL */
-static char *device_add(Fixture *f, const char *path)
+/* Another display, which may be refused: the message, or NULL */
+static char *device_add_with(Fixture *f, const char *path,
+                             const char *allocator)
 {
     QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'device_add', 'arguments': {"
                            "'driver': 'xen-vdispl', 'id': 'vd1', "
-                           "'path': %s } }", path);
+                           "'path': %s, 'allocator': %s } }", path, allocator);
     char *message = NULL;
 
     if (qdict_haskey(rsp, "error")) {
@@ -333,6 +334,11 @@ static char *device_add(Fixture *f, const char *path)
     qobject_unref(rsp);
     qxen_settle(&f->xen);
     return message;
+}
+
+static char *device_add(Fixture *f, const char *path)
+{
+    return device_add_with(f, path, "udmabuf");
 }
 
 static void device_del(Fixture *f, const char *id)
@@ -374,6 +380,56 @@ static void test_path_missing(void)
     g_assert_null(device_add(&f, "auto"));
     assert_reason(&f, "vd1", "device; not placed: this Xen places nothing");
     device_del(&f, "vd1");
+    stop(&f);
+}
+
+static void test_allocator_missing(void)
+{
+    Fixture f;
+    g_autofree char *message = NULL;
+    g_autofree char *used = NULL;
+    QDict *rsp;
+
+    start(&f, "auto", "");
+    used = get_string(&f, "vd0", "allocator");
+    g_assert_cmpstr(used, ==, "udmabuf");
+    message = device_add_with(&f, "auto", "abacus");
+    g_assert_nonnull(strstr(message, "this QEMU has no allocator 'abacus'"));
+    g_assert_nonnull(strstr(message, "udmabuf"));
+    rsp = qtest_qmp(f.qts, "{ 'execute': 'qom-set', 'arguments': { "
+                    "'path': 'vd0', 'property': 'allocator', "
+                    "'value': 'udmabuf' } }");
+    g_assert(qdict_haskey(rsp, "error"));
+    qobject_unref(rsp);
+    stop(&f);
+}
+
+/*
+ * Textures have dma-bufs where there is /dev/udmabuf; else the next path is
+ * taken, as for pictures that are none of a texture's.
+ */
+static void test_allocator_virgl(void)
+{
+    bool udmabuf = access("/dev/udmabuf", R_OK | W_OK) == 0;
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "-global xen-vdispl.allocator=virgl");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    show(&f, &buf);
+    assert_path(&f, udmabuf ? "placed" : "mapped");
+    assert_reason(&f, "vd0", udmabuf ? "Too many open files" :
+                  "not placed: virglrenderer's texture has no dma-buf");
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 16, 0);
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_RGB565);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "not placed: only a picture of 32 bits a pixel");
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
     stop(&f);
 }
 
@@ -1491,6 +1547,9 @@ int main(int argc, char **argv)
     qtest_add_data_func("xen/vdispl/dmabuf/path/faults", "auto",
                         test_faults_create);
     qtest_add_func("xen/vdispl/dmabuf/placed/show", test_placed_show);
+    qtest_add_func("xen/vdispl/dmabuf/allocator/missing",
+                   test_allocator_missing);
+    qtest_add_func("xen/vdispl/dmabuf/allocator/virgl", test_allocator_virgl);
     qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
     qtest_add_func("xen/vdispl/dmabuf/imported/held", test_imported_held);
     qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",
