@@ -546,22 +546,23 @@ static void add_tests(const char *type, const char *path)
         const char *name;
         void (*func)(void);
         const char *types;
+        const char *slow;   /* of these, one needs -m slow to be run by it */
         const char *but;    /* the path that it is not for */
     } cases[] = {
         { "first-light", test_first_light, "pv pvh hvm" },
-        { "formats", test_formats, "pv pvh" },
+        { "formats", test_formats, "pv pvh", "pvh" },
         { "flips", test_flips, "pv pvh" },
-        { "rates", test_rates, "pv pvh" },
-        { "viewer", test_viewer, "pv pvh" },
-        { "disable", test_disable, "pv pvh" },
+        { "rates", test_rates, "pv pvh", "pvh" },
+        { "viewer", test_viewer, "pv pvh", "pvh" },
+        { "disable", test_disable, "pv pvh", "pvh" },
         { "reload", test_reload, "pv pvh" },
         { "hotplug", test_hotplug, "pv pvh" },
-        { "device", test_device, "pv pvh", "imported" },
-        { "be-alloc", test_be_alloc, "pvh", "imported" },
+        { "device", test_device, "pv pvh", "pvh", "imported" },
+        { "be-alloc", test_be_alloc, "pvh", NULL, "imported" },
         { "reboot", test_reboot, "pv pvh" },
         { "kexec", test_kexec, "hvm" },
         { "destroy", test_destroy, "pv pvh hvm" },
-        { "kill", test_kill, "pv pvh" },
+        { "kill", test_kill, "pv pvh", "pvh" },
     };
 
     for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -571,7 +572,8 @@ static void add_tests(const char *type, const char *path)
                                                 cases[i].name);
 
         if (g_strv_contains((const char **)types, type) &&
-            g_strcmp0(cases[i].but, guest_path)) {
+            g_strcmp0(cases[i].but, guest_path) &&
+            (g_test_slow() || g_strcmp0(cases[i].slow, type))) {
             g_test_add_func(name, cases[i].func);
         }
     }
