@@ -865,6 +865,21 @@ static void test_imported_bad_directory(void)
     stop(&f);
 }
 
+/* Memory of ours that would be mapped otherwise than the guest maps it */
+static void test_imported_caching(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start_be_alloc(&f);
+    request_alloc(&f, &buf, WIDTH, HEIGHT);
+    qxen_dmabuf_caching(&f.xen, DMA_BUF_CACHING_WC);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, -XEN_EINVAL);
+    qxen_assert_alive(&f.xen, &f.connected);
+    qvdispl_buffer_free(&f.d, &buf);
+    stop(&f);
+}
+
 static void test_imported_faults(void)
 {
     Fixture f;
@@ -1556,6 +1571,7 @@ int main(int argc, char **argv)
                    test_imported_disconnect);
     qtest_add_func("xen/vdispl/dmabuf/imported/bad-directory",
                    test_imported_bad_directory);
+    qtest_add_func("xen/vdispl/dmabuf/imported/caching", test_imported_caching);
     qtest_add_func("xen/vdispl/dmabuf/imported/faults", test_imported_faults);
     qtest_add_data_func("xen/vdispl/dmabuf/cycles/mapped", "mapped",
                         test_cycles);
