@@ -33,6 +33,18 @@ static void client_take_fd(Client *c, GUnixFDList *fds, GVariant *handle,
     c->offset = 0;
 }
 
+/* QEMU has called with the pixels of @data, if that is not NULL */
+static void client_count(Client *c, unsigned int *counter, GVariant *data)
+{
+    g_mutex_lock(&c->lock);
+    (*counter)++;
+    if (data) {
+        c->octets += g_variant_get_size(data);
+    }
+    g_cond_signal(&c->called);
+    g_mutex_unlock(&c->lock);
+}
+
 static gboolean client_scanout_map(QemuDBusDisplay1ListenerUnixMap *object,
                                    GDBusMethodInvocation *invocation,
                                    GUnixFDList *fds, GVariant *handle,
@@ -58,11 +70,7 @@ static gboolean client_scanout(QemuDBusDisplay1Listener *object,
                                guint format, GVariant *data, Client *c)
 {
     g_assert_cmpuint(g_variant_get_size(data), ==, stride * height);
-    g_mutex_lock(&c->lock);
-    c->copies++;
-    c->octets += g_variant_get_size(data);
-    g_cond_signal(&c->called);
-    g_mutex_unlock(&c->lock);
+    client_count(c, &c->copies, data);
     qemu_dbus_display1_listener_complete_scanout(object, invocation);
     return DBUS_METHOD_INVOCATION_HANDLED;
 }
@@ -73,11 +81,7 @@ static gboolean client_update(QemuDBusDisplay1Listener *object,
                               guint stride, guint format, GVariant *data,
                               Client *c)
 {
-    g_mutex_lock(&c->lock);
-    c->updates++;
-    c->octets += g_variant_get_size(data);
-    g_cond_signal(&c->called);
-    g_mutex_unlock(&c->lock);
+    client_count(c, &c->updates, data);
     qemu_dbus_display1_listener_complete_update(object, invocation);
     return DBUS_METHOD_INVOCATION_HANDLED;
 }
@@ -87,10 +91,7 @@ static gboolean client_update_map(QemuDBusDisplay1ListenerUnixMap *object,
                                   gint x, gint y, gint width, gint height,
                                   Client *c)
 {
-    g_mutex_lock(&c->lock);
-    c->updates++;
-    g_cond_signal(&c->called);
-    g_mutex_unlock(&c->lock);
+    client_count(c, &c->updates, NULL);
     qemu_dbus_display1_listener_unix_map_complete_update_map(object,
                                                              invocation);
     return DBUS_METHOD_INVOCATION_HANDLED;

@@ -194,22 +194,13 @@ static void vdispl_start(Bench *b, unsigned int width, unsigned int height,
         "-device xen-vdispl-screens,count=1 "
         "-global xen-vdispl.path=%s -global xen-vdispl.be-alloc=on "
         "-global xen-vdispl.refresh-rate=%d", paths[path].property, REFRESH_HZ);
-    g_autofree char *be_alloc = NULL;
-    g_autofree char *resolution = NULL;
+    g_autofree char *resolution = g_strdup_printf("%ux%u", width, height);
     QXenDevice dev;
 
     start(b, width, height, args);
     b->flip = vdispl_flip;
-    qxen_device_init(&dev, &b->xen, XENDISPL_DRIVER_NAME, XENDISPL_DRIVER_NAME,
-                     0);
-    be_alloc = g_strdup_printf("%s/" XENDISPL_FIELD_BE_ALLOC, dev.fe);
-    resolution = g_strdup_printf("%s/0/" XENDISPL_FIELD_RESOLUTION, dev.fe);
-    qxen_device_create(&dev);
-    qxen_xs_write(&b->xen, QXEN_TOOLSTACK, be_alloc, "1");
-    qxen_xs_write(&b->xen, QXEN_TOOLSTACK, resolution, "%ux%u", width, height);
-    qxen_device_start(&dev);
+    qvdispl_create(&dev, &b->xen, 0, resolution, true);
     qxen_device_cleanup(&dev);
-    qxen_settle(&b->xen);
     qvdispl_init(&b->d, &b->xen, 0);
     qvdispl_connect(&b->d);
 

@@ -160,16 +160,6 @@ static bool flip_event(Fixture *f)
     return qvdispl_event(&f->d, 0, &evt);
 }
 
-static void await_flip_event(Fixture *f)
-{
-    gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
-
-    while (!flip_event(f)) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(1000);
-    }
-}
-
 /* For pictures that fit in a page */
 #define SMALL 32
 
@@ -735,22 +725,13 @@ static void test_release_after_unplug(gconstpointer path)
 static void start_be_alloc(Fixture *f)
 {
     QXenDevice dev;
-    g_autofree char *be_alloc = NULL;
-    g_autofree char *resolution = NULL;
 
     f->qts = qtest_init("-machine xen-qtest -nodefaults "
                         "-global xen-vdispl.be-alloc=on");
     qxen_init(&f->xen, f->qts);
-    qxen_device_init(&dev, &f->xen, XENDISPL_DRIVER_NAME, XENDISPL_DRIVER_NAME,
-                     0);
-    be_alloc = g_strdup_printf("%s/" XENDISPL_FIELD_BE_ALLOC, dev.fe);
-    resolution = g_strdup_printf("%s/0/" XENDISPL_FIELD_RESOLUTION, dev.fe);
-    qxen_device_create(&dev);
-    qxen_xs_write(&f->xen, QXEN_TOOLSTACK, be_alloc, "1");
-    qxen_xs_write(&f->xen, QXEN_TOOLSTACK, resolution, "%dx%d", WIDTH, HEIGHT);
-    qxen_device_start(&dev);
+    qvdispl_create(&dev, &f->xen, 0, stringify(WIDTH) "x" stringify(HEIGHT),
+                   true);
     qxen_device_cleanup(&dev);
-    qxen_settle(&f->xen);
 
     qvdispl_init(&f->d, &f->xen, 0);
     f->idle = qxen_alive_get(&f->xen);
@@ -1282,7 +1263,7 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
         g_assert(!flip_event(&f));
 
         wire_unblock(&w);
-        await_flip_event(&f);
+        qvdispl_flip_wait(&f.d, 0);
     }
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
     client_stop(&c);
@@ -1355,10 +1336,7 @@ static void test_gl_dbus(void)
                      1);
     g_assert(!flip_event(&f));
     client_hold_updates(&c, false);
-    for (int i = 0; !flip_event(&f); i++) {
-        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
-        g_usleep(10000);
-    }
+    qvdispl_flip_wait(&f.d, 0);
 
     g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
     client_let_go(&c);

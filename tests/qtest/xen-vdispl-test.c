@@ -2901,23 +2901,6 @@ static void start_empty(Fixture *f, const char *args)
     f->idle = qxen_alive_get(&f->xen);
 }
 
-/* The nodes that xl makes for vdispl=[...] */
-static void toolstack_add(Fixture *f, QXenDevice *dev, unsigned int id,
-                          const char *resolution)
-{
-    g_autofree char *key = NULL;
-
-    qxen_device_init(dev, &f->xen, XENDISPL_DRIVER_NAME,
-                     XENDISPL_DRIVER_NAME, id);
-    qxen_device_create(dev);
-    key = g_strdup_printf("%s/0/" XENDISPL_FIELD_RESOLUTION, dev->fe);
-    if (resolution) {
-        qxen_xs_write(&f->xen, QXEN_TOOLSTACK, key, "%s", resolution);
-    }
-    qxen_device_start(dev);
-    qxen_settle(&f->xen);
-}
-
 /* xl vdispl-attach and vdispl-detach, seen on the console named @id */
 static void attach_and_detach(const char *args, const char *id)
 {
@@ -2932,7 +2915,7 @@ static void attach_and_detach(const char *args, const char *id)
         g_autofree char *state = NULL;
         Picture pic;
 
-        toolstack_add(&f, &dev, 0, "640x480");
+        qvdispl_create(&dev, &f.xen, 0, "640x480", false);
         qxen_device_cleanup(&dev);
         qvdispl_init(&f.d, &f.xen, 0);
         qvdispl_connect(&f.d);
@@ -2984,7 +2967,7 @@ static void test_hotplug_screens_taken(void)
     for (i = 0; i < 2; i++) {
         QXenDevice dev;
 
-        toolstack_add(&f, &dev, i, "640x480");
+        qvdispl_create(&dev, &f.xen, i, "640x480", false);
         qxen_device_cleanup(&dev);
         qvdispl_init(&d[i], &f.xen, i);
         qvdispl_connect(&d[i]);
@@ -3050,15 +3033,9 @@ static void test_hotplug_screens_refused(void)
 static void start_be_alloc(Fixture *f, const char *args)
 {
     QXenDevice dev;
-    g_autofree char *key = NULL;
 
     start_empty(f, args);
-    qxen_device_init(&dev, &f->xen, XENDISPL_DRIVER_NAME,
-                     XENDISPL_DRIVER_NAME, 0);
-    key = g_strdup_printf("%s/" XENDISPL_FIELD_BE_ALLOC, dev.fe);
-    qxen_device_cleanup(&dev);
-    qxen_xs_write(&f->xen, QXEN_TOOLSTACK, key, "1");
-    toolstack_add(f, &dev, 0, "640x480");
+    qvdispl_create(&dev, &f->xen, 0, "640x480", true);
     qxen_device_cleanup(&dev);
 
     qvdispl_init(&f->d, &f->xen, 0);
@@ -3124,7 +3101,7 @@ static void test_hotplug_bad_nodes(void)
         QXenDevice dev;
 
         /* One number each: QEMU's core tries a number once */
-        toolstack_add(&f, &dev, i, resolutions[i]);
+        qvdispl_create(&dev, &f.xen, i, resolutions[i], false);
         if (resolutions[i]) {
             g_assert_cmpint(qxen_device_state(&dev), !=, XenbusStateInitWait);
             qxen_assert_alive(&f.xen, &f.idle);

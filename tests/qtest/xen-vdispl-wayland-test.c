@@ -234,14 +234,6 @@ static void flip(Fixture *f)
     qtest_clock_step(f->qts, REFRESH_NS);
 }
 
-static void await_flip_event(Fixture *f)
-{
-    for (int i = 0; !flip_event(f); i++) {
-        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
-        g_usleep(10000);
-    }
-}
-
 /* Takes a picture of the compositor's screen. Returns: its file */
 static char *screen_shoot(Fixture *f)
 {
@@ -356,7 +348,7 @@ static void test_show(Fixture *f, const char *by)
     assert_screen(f, RED);
     draw(f, GREEN);
     flip(f);
-    await_flip_event(f);
+    qvdispl_flip_wait(&f->d, 0);
     assert_screen(f, GREEN);
 }
 
@@ -444,7 +436,7 @@ static void test_busy(void)
         g_usleep(10000);
     }
     g_subprocess_send_signal(f.weston, SIGCONT);
-    await_flip_event(&f);
+    qvdispl_flip_wait(&f.d, 0);
     take_back(&f);
     stop(&f);
 }
@@ -490,7 +482,7 @@ static void test_errors(void)
     process_stop(&f.weston, SIGKILL);
     viewer_expect_error(&f, "the compositor has gone");
     flip(&f);
-    await_flip_event(&f);
+    qvdispl_flip_wait(&f.d, 0);
 
     viewer_start(&f, "0");
     viewer_expect_error(&f, "cannot connect to a Wayland compositor");

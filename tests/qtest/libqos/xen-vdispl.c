@@ -9,6 +9,27 @@
 #include "qemu/module.h"
 #include "xen-vdispl.h"
 
+static void toolstack_write(QXenDevice *dev, const char *node,
+                            const char *value)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s", dev->fe, node);
+
+    qxen_xs_write(dev->xen, QXEN_TOOLSTACK, path, "%s", value);
+}
+
+void qvdispl_create(QXenDevice *dev, QXen *xen, unsigned int id,
+                    const char *resolution, bool be_alloc)
+{
+    qxen_device_init(dev, xen, XENDISPL_DRIVER_NAME, XENDISPL_DRIVER_NAME, id);
+    qxen_device_create(dev);
+    toolstack_write(dev, XENDISPL_FIELD_BE_ALLOC, be_alloc ? "1" : "0");
+    if (resolution) {
+        toolstack_write(dev, "0/" XENDISPL_FIELD_RESOLUTION, resolution);
+    }
+    qxen_device_start(dev);
+    qxen_settle(xen);
+}
+
 void qvdispl_init(QVDispl *d, QXen *xen, unsigned int id)
 {
     unsigned int i;
@@ -365,6 +386,19 @@ bool qvdispl_event(QVDispl *d, unsigned int conn, struct xendispl_evt *evt)
     qxen_writel(d->xen, page + offsetof(struct xendispl_event_page, in_cons),
                 cons + 1);
     return true;
+}
+
+void qvdispl_flip_wait(QVDispl *d, unsigned int conn)
+{
+    gint64 end = g_get_monotonic_time() + QXEN_TIMEOUT * G_USEC_PER_SEC;
+    struct xendispl_evt evt;
+
+    while (!qvdispl_event(d, conn, &evt)) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+        qxen_settle(d->xen);
+    }
+    g_assert_cmpuint(evt.type, ==, XENDISPL_EVT_PG_FLIP);
 }
 
 /* The node of the graph */

@@ -57,6 +57,19 @@ typedef struct QVDispl {
 } QVDispl;
 
 /**
+ * qvdispl_create:
+ * @dev: to be set up
+ * @xen: the machine
+ * @id: number of the device
+ * @resolution: of its only connector, "640x480", or NULL for no connector
+ * @be_alloc: whether the back end may allocate buffers
+ *
+ * Makes the nodes that xl makes for vdispl=[...], and waits for QEMU's device.
+ */
+void qvdispl_create(QXenDevice *dev, QXen *xen, unsigned int id,
+                    const char *resolution, bool be_alloc);
+
+/**
  * qvdispl_init:
  * @d: to be set up
  * @xen: the machine
@@ -176,5 +189,7 @@ void qvdispl_unfb(QVDispl *d, QVDisplBuffer *buf);
 
 /** qvdispl_event: takes the next event of a connector, if there is one */
 bool qvdispl_event(QVDispl *d, unsigned int conn, struct xendispl_evt *evt);
+/** qvdispl_flip_wait: until the event that ends a flip, or fail the test */
+void qvdispl_flip_wait(QVDispl *d, unsigned int conn);
 
 #endif /* LIBQOS_XEN_VDISPL_H */
