@@ -28,11 +28,18 @@
 #define DISPLAY1 "org.qemu.Display1"
 #define ROOT     "/org/qemu/Display1"
 
+/*
+ * How long ScanoutMap may be held. QEMU stands still meanwhile, and the guest's
+ * requests with it; after a second it would send copies for good.
+ */
+#define HOLD_MS  500
+
 typedef struct Viewer {
     GMainLoop *loop;
     Window *window;
     char *why;              /* it ends; NULL if the user wants it to */
     GQueue held;            /* calls of QEMU that wait for their answers */
+    guint limit;            /* the timer of those that do not wait longer */
 
     /* Of Scanout, whose pixels come with the call */
     uint8_t *copy;
@@ -45,9 +52,20 @@ static void viewer_idle(void *opaque)
     Viewer *v = opaque;
     GDBusMethodInvocation *call;
 
+    g_clear_handle_id(&v->limit, g_source_remove);
     while ((call = g_queue_pop_head(&v->held))) {
         g_dbus_method_invocation_return_value(call, NULL);
     }
+}
+
+/* The compositor is slow: buffers stay safe, but a flip is complete early. */
+static gboolean viewer_limit(gpointer opaque)
+{
+    Viewer *v = opaque;
+
+    v->limit = 0;
+    viewer_idle(v);
+    return G_SOURCE_REMOVE;
 }
 
 static void viewer_end(const char *why, void *opaque)
@@ -259,14 +277,15 @@ static const struct {
     const char *name;
     bool (*func)(Viewer *v, GVariant *args, GUnixFDList *fds, GError **err);
     bool waits;     /* its answer says that the buffer before is free */
+    bool blocks;    /* QEMU until it is answered */
 } methods[] = {
-    { "Scanout", scanout_copy, false },
-    { "Update", update_copy, false },
-    { "ScanoutDMABUF", scanout_dmabuf, false },
+    { "Scanout", scanout_copy },
+    { "Update", update_copy },
+    { "ScanoutDMABUF", scanout_dmabuf },
     { "UpdateDMABUF", update, true },
-    { "ScanoutMap", scanout_map, true },
-    { "UpdateMap", update, false },
-    { "Disable", disable, false },
+    { "ScanoutMap", scanout_map, true, true },
+    { "UpdateMap", update },
+    { "Disable", disable },
 };
 
 static void listener_call(GDBusConnection *conn, const char *sender,
@@ -289,6 +308,9 @@ static void listener_call(GDBusConnection *conn, const char *sender,
         g_dbus_method_invocation_return_gerror(call, err);
     } else if (methods[i].waits && window_busy(v->window)) {
         g_queue_push_tail(&v->held, call);
+        if (methods[i].blocks && !v->limit) {
+            v->limit = g_timeout_add(HOLD_MS, viewer_limit, v);
+        }
     } else {
         g_dbus_method_invocation_return_value(call, NULL);
     }
