@@ -116,15 +116,22 @@ static bool gntdev_is_pv(void)
         !strcmp(g_strchomp(type), "PV");
 }
 
-/* Whether Linux knows the call that @wait_released makes */
-static bool gntdev_probe(int (*wait_released)(xengnttab_handle *xgt,
+/* Whether Linux does @what: then it knows the call that @wait_released makes */
+static bool gntdev_probe(const char *what,
+                         int (*wait_released)(xengnttab_handle *xgt,
                                               uint32_t fd,
                                               uint32_t wait_to_ms),
                          const char *needs, Error **errp)
 {
-    xengnttab_handle *xgt = gntdev_open();
+    xengnttab_handle *xgt;
     int ret, err;
 
+    if (gntdev_is_pv()) {
+        error_setg(errp, "Linux does not %s in a PV domain; boot Xen with "
+                   "dom0=pvh", what);
+        return false;
+    }
+    xgt = gntdev_open();
     if (!xgt) {
         error_setg_errno(errp, errno, "cannot open /dev/xen/gntdev");
         return false;
@@ -133,34 +140,23 @@ static bool gntdev_probe(int (*wait_released)(xengnttab_handle *xgt,
     err = errno;
     gntdev_close(xgt);
     if (ret < 0) {
-        error_setg_errno(errp, err, "%s", needs);
+        error_setg_errno(errp, err, "to %s, Linux needs to be %s with "
+                         "CONFIG_XEN_GNTDEV_DMABUF", what, needs);
     }
     return ret == 0;
 }
 
 static bool gntdev_probe_export(Error **errp)
 {
-    if (gntdev_is_pv()) {
-        error_setg(errp, "Linux does not export grants in a PV domain; boot "
-                   "Xen with dom0=pvh");
-        return false;
-    }
-    return gntdev_probe(xengnttab_dmabuf_exp_wait_released,
-                        "exports need Linux 4.19 or later with "
-                        "CONFIG_XEN_GNTDEV_DMABUF", errp);
+    return gntdev_probe("export grants", xengnttab_dmabuf_exp_wait_released,
+                        "4.19 or later", errp);
 }
 
 static bool gntdev_probe_map(Error **errp)
 {
-    if (gntdev_is_pv()) {
-        error_setg(errp, "Linux does not put grants into dma-bufs in a PV "
-                   "domain; boot Xen with dom0=pvh");
-        return false;
-    }
-    return gntdev_probe(gntdev_map_wait_released,
-                        "putting grants into dma-bufs needs Linux with the "
-                        "patches that docs/devel/kernel.rst is about, and "
-                        "CONFIG_XEN_GNTDEV_DMABUF", errp);
+    return gntdev_probe("put grants into dma-bufs", gntdev_map_wait_released,
+                        "patched as docs/devel/kernel.rst says, and built",
+                        errp);
 }
 
 static int gntdev_exp_from_refs(xengnttab_handle *xgt, uint32_t domid,
