@@ -5,6 +5,9 @@
  */
 
 #include "qemu/osdep.h"
+#include <drm/drm.h>
+#include <sys/ioctl.h>
+#include "qemu/drm.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
 #include "xen-vdispl-alloc.h"
@@ -36,6 +39,28 @@ const XenVDisplAllocator *xen_vdispl_allocator_find(const char *name,
     error_setg(errp, "this QEMU has no allocator '%s', only %s", name,
                names->str);
     return NULL;
+}
+
+int xen_vdispl_drm_open(const char *node, Error **errp)
+{
+    struct drm_version version = { 0 };
+    int fd = qemu_drm_rendernode_open(node);
+
+    if (fd < 0 && node) {
+        error_setg_errno(errp, errno, "cannot open DRM device '%s'", node);
+    } else if (fd < 0) {
+        error_setg(errp, "there is no render node in /dev/dri; name a DRM "
+                   "device by property 'rendernode'");
+    } else if (ioctl(fd, DRM_IOCTL_VERSION, &version) < 0) {
+        error_setg_errno(errp, errno, "'%s' is no DRM device",
+                         node ?: "/dev/dri");
+        close(fd);
+        fd = -1;
+    } else {
+        /* Who opens a device with screens first is its master: fails if not. */
+        ioctl(fd, DRM_IOCTL_DROP_MASTER, 0);
+    }
+    return fd;
 }
 
 bool xen_vdispl_shape_is_picture(const XenVDisplShape *shape, Error **errp)

@@ -45,13 +45,14 @@ typedef struct XenVDisplAlloc {
  *         error, if there is none
  * @free: drops all of @alloc but its descriptor; NULL: there is nothing else
  *
- * All are called in the main thread.
+ * @node is the file of the DRM device that allocates, or NULL: the allocator
+ * chooses. All are called in the main thread.
  */
 typedef struct XenVDisplAllocator {
     const char *name;
-    bool (*probe)(Error **errp);
-    bool (*alloc)(const XenVDisplShape *shape, XenVDisplAlloc *alloc,
-                  Error **errp);
+    bool (*probe)(const char *node, Error **errp);
+    bool (*alloc)(const char *node, const XenVDisplShape *shape,
+                  XenVDisplAlloc *alloc, Error **errp);
     void (*free)(XenVDisplAlloc *alloc);
 } XenVDisplAllocator;
 
@@ -76,6 +77,17 @@ void xen_vdispl_allocator_register(const XenVDisplAllocator *allocator);
  */
 const XenVDisplAllocator *xen_vdispl_allocator_find(const char *name,
                                                     Error **errp);
+
+/**
+ * xen_vdispl_drm_open - open a DRM device
+ * @node: its file, or NULL: the first render node of /dev/dri
+ * @errp: set if there is none
+ *
+ * It does not become the device's master: others can drive its screens.
+ *
+ * Returns: a descriptor, which is for the caller to close, or -1.
+ */
+int xen_vdispl_drm_open(const char *node, Error **errp);
 
 /*
  * For allocators of pictures. They have one pixel format, which is that of all

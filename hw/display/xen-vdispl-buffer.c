@@ -175,6 +175,7 @@ static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
 }
 
 static bool xen_vdispl_memory_export(XenVDisplMemory *mem,
+                                     const XenVDisplBuffersConfig *config,
                                      const XenVDisplShape *shape, Error **errp)
 {
     mem->dmabuf = xen_dmabuf_export(mem->grants->domid, mem->grant_refs,
@@ -194,9 +195,11 @@ static void xen_vdispl_memory_dealloc(XenVDisplMemory *mem)
 }
 
 static bool xen_vdispl_memory_place(XenVDisplMemory *mem,
+                                    const XenVDisplBuffersConfig *config,
                                     const XenVDisplShape *shape, Error **errp)
 {
-    if (!mem->allocator->alloc(shape, &mem->alloc, errp)) {
+    mem->allocator = config->allocator;
+    if (!mem->allocator->alloc(config->rendernode, shape, &mem->alloc, errp)) {
         return false;
     }
     mem->dmabuf = xen_dmabuf_place(mem->alloc.fd, mem->grants->domid,
@@ -210,6 +213,7 @@ static bool xen_vdispl_memory_place(XenVDisplMemory *mem,
 }
 
 static bool xen_vdispl_memory_map(XenVDisplMemory *mem,
+                                  const XenVDisplBuffersConfig *config,
                                   const XenVDisplShape *shape, Error **errp)
 {
     XenVDisplGrants *grants = mem->grants;
@@ -234,6 +238,7 @@ static bool xen_vdispl_memory_get(XenVDisplMemory *mem,
                                   const XenVDisplShape *shape, GString *why)
 {
     static bool (*const get[])(XenVDisplMemory *mem,
+                               const XenVDisplBuffersConfig *config,
                                const XenVDisplShape *shape, Error **errp) = {
         [XEN_VDISPL_PATH_EXPORTED] = xen_vdispl_memory_export,
         [XEN_VDISPL_PATH_PLACED] = xen_vdispl_memory_place,
@@ -243,7 +248,7 @@ static bool xen_vdispl_memory_get(XenVDisplMemory *mem,
     for (mem->path = config->best; mem->path <= config->last; mem->path++) {
         Error *err = NULL;
 
-        if (get[mem->path](mem, shape, &err)) {
+        if (get[mem->path](mem, config, shape, &err)) {
             return true;
         }
         g_string_append_printf(why, "%snot %s: %s", why->len ? "; " : "",
@@ -261,7 +266,6 @@ static bool xen_vdispl_memory_open(XenVDisplMemory *mem, XenVDisplBuffers *bufs,
 {
     g_autoptr(GString) why = g_string_new(NULL);
 
-    mem->allocator = bufs->config.allocator;
     mem->grant_refs = xen_vdispl_read_directory(mem->grants,
                                                 req->gref_directory,
                                                 mem->nr_pages, errp);
@@ -289,19 +293,15 @@ static void xen_vdispl_memory_ungrant(XenVDisplMemory *mem)
     xen_vdispl_memory_dealloc(mem);
 }
 
-/*
- * Pages of ours, whose references go into the guest's directory. A guest that
- * does not let go of them keeps their memory, not QEMU.
- */
-static bool xen_vdispl_memory_grant(XenVDisplMemory *mem,
-                                    const struct xendispl_dbuf_create_req *req,
-                                    const XenVDisplShape *shape, Error **errp)
+/* Pages that @mem's allocator makes, whose references go into @refs_dir. */
+static bool xen_vdispl_memory_grant_new(XenVDisplMemory *mem,
+                                        const char *rendernode,
+                                        const XenVDisplShape *shape,
+                                        grant_ref_t refs_dir, Error **errp)
 {
     XenVDisplGrants *grants = mem->grants;
 
-    mem->path = XEN_VDISPL_PATH_IMPORTED;
-    mem->allocator = &xen_vdispl_udmabuf;
-    if (!mem->allocator->alloc(shape, &mem->alloc, errp)) {
+    if (!mem->allocator->alloc(rendernode, shape, &mem->alloc, errp)) {
         return false;
     }
     mem->addr = xen_dmabuf_map(mem->alloc.fd, 0, shape->size, errp);
@@ -310,16 +310,50 @@ static bool xen_vdispl_memory_grant(XenVDisplMemory *mem,
         xen_vdispl_memory_dealloc(mem);
         return false;
     }
-    mem->grant_refs = g_new(uint32_t, mem->nr_pages);
     mem->granted = xen_dmabuf_grant(grants->domid, mem->alloc.fd,
                                     mem->grant_refs, mem->nr_pages, errp);
     if (!mem->granted ||
-        !xen_vdispl_copy_directory(grants, req->gref_directory,
-                                   mem->grant_refs, mem->nr_pages, true,
-                                   errp)) {
+        !xen_vdispl_copy_directory(grants, refs_dir, mem->grant_refs,
+                                   mem->nr_pages, true, errp)) {
         xen_vdispl_memory_ungrant(mem);
         return false;
     }
+    return true;
+}
+
+/*
+ * Pages of ours. A guest that does not let go of them keeps their memory, not
+ * QEMU. If the allocator of choice has none, ordinary memory has to do.
+ */
+static bool xen_vdispl_memory_grant(XenVDisplMemory *mem,
+                                    XenVDisplBuffers *bufs,
+                                    const struct xendispl_dbuf_create_req *req,
+                                    const XenVDisplShape *shape, Error **errp)
+{
+    const XenVDisplBuffersConfig *config = &bufs->config;
+    g_autofree char *why = NULL;
+    Error *err = NULL;
+
+    mem->path = XEN_VDISPL_PATH_IMPORTED;
+    mem->grant_refs = g_new(uint32_t, mem->nr_pages);
+    mem->allocator = config->allocator;
+    if (xen_vdispl_memory_grant_new(mem, config->rendernode, shape,
+                                    req->gref_directory, &err)) {
+        return true;
+    }
+    if (mem->allocator == &xen_vdispl_udmabuf) {
+        error_propagate(errp, err);
+        return false;
+    }
+    why = g_strdup_printf("not of %s: %s", mem->allocator->name,
+                          error_get_pretty(err));
+    error_free(err);
+    mem->allocator = &xen_vdispl_udmabuf;
+    if (!xen_vdispl_memory_grant_new(mem, NULL, shape, req->gref_directory,
+                                     errp)) {
+        return false;
+    }
+    bufs->ops->fell_back(bufs->opaque, req->dbuf_cookie, mem->path, why);
     return true;
 }
 
@@ -344,7 +378,7 @@ xen_vdispl_memory_new(XenVDisplBuffers *bufs,
     mem->nr_pages = shape.size / XEN_PAGE_SIZE;
     mem->refs = 1;
     if (alloc) {
-        ok = xen_vdispl_memory_grant(mem, req, &shape, errp);
+        ok = xen_vdispl_memory_grant(mem, bufs, req, &shape, errp);
     } else {
         ok = xen_vdispl_memory_open(mem, bufs, req, &shape, errp);
     }

@@ -106,7 +106,8 @@ typedef struct XenVDisplBuffersOps {
  * @best: the path that is tried first, and after it those that follow, up to
  * @last: which may be the same one. XEN_VDISPL_PATH_EXPORTED needs
  *        xen_dmabuf_can_export(), XEN_VDISPL_PATH_PLACED xen_dmabuf_can_place()
- * @allocator: for XEN_VDISPL_PATH_PLACED
+ * @allocator: for XEN_VDISPL_PATH_PLACED and XEN_VDISPL_PATH_IMPORTED
+ * @rendernode: the DRM device's file for @allocator, or NULL; not copied
  * @max_mapped: how many octets may be mapped at once
  * @max_buffers: how many display buffers, and how many framebuffers, at once
  */
@@ -115,6 +116,7 @@ typedef struct XenVDisplBuffersConfig {
     XenVDisplPath best;
     XenVDisplPath last;
     const XenVDisplAllocator *allocator;
+    const char *rendernode;
     uint64_t max_mapped;
     uint32_t max_buffers;
 } XenVDisplBuffersConfig;

@@ -12,7 +12,8 @@
 #include "standard-headers/linux/udmabuf.h"
 #include "xen-vdispl-alloc.h"
 
-static bool xen_vdispl_udmabuf_alloc(const XenVDisplShape *shape,
+static bool xen_vdispl_udmabuf_alloc(const char *node,
+                                     const XenVDisplShape *shape,
                                      XenVDisplAlloc *alloc, Error **errp)
 {
     /* udmabuf wants to be sure that its pages stay. */

@@ -11,7 +11,8 @@
 #include "qemu/osdep.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
-#include "qom/object.h"
+#include "qobject/qdict.h"
+#include "hw/qdev-core.h"
 #include "standard-headers/linux/virtio_gpu.h"
 #include "xen-vdispl-alloc.h"
 
@@ -35,6 +36,8 @@ typedef struct XenVDisplCurrent {
 } XenVDisplCurrent;
 
 static bool started;
+static char *started_node;
+static int started_fd = -1;
 static uint32_t last_resource;
 
 static void xen_vdispl_current_save(XenVDisplCurrent *current)
@@ -58,16 +61,51 @@ static void xen_vdispl_virgl_write_fence(void *opaque, uint32_t fence)
 {
 }
 
+/* For virglrenderer to close, when it ends or does not start */
+static int xen_vdispl_virgl_get_drm_fd(void *opaque)
+{
+    return started_fd;
+}
+
 static struct virgl_renderer_callbacks xen_vdispl_virgl_callbacks = {
-    .version = 1,
+    .version = 2,
     .write_fence = xen_vdispl_virgl_write_fence,
+    .get_drm_fd = xen_vdispl_virgl_get_drm_fd,
 };
 
-static bool xen_vdispl_virgl_start(Error **errp)
+/*
+ * A virtio-gpu-gl that is made later would find virglrenderer taken when its
+ * guest starts, and leave that waiting.
+ */
+static bool xen_vdispl_virgl_device_add(DeviceListener *listener,
+                                        const QDict *opts, bool from_json,
+                                        Error **errp)
 {
+    const char *driver = qdict_get_try_str(opts, "driver");
+
+    if (g_str_has_prefix(driver, "virtio-gpu-gl") ||
+        g_str_has_prefix(driver, "virtio-vga-gl")) {
+        error_setg(errp, "a xen-vdispl with allocator=virgl has virglrenderer "
+                   "for itself");
+    }
+    return false;
+}
+
+static DeviceListener xen_vdispl_virgl_listener = {
+    .hide_device = xen_vdispl_virgl_device_add,
+};
+
+static bool xen_vdispl_virgl_start(const char *node, Error **errp)
+{
+    int flags = VIRGL_RENDERER_USE_EGL;
     int ret;
 
     if (started) {
+        if (node && g_strcmp0(node, started_node)) {
+            error_setg(errp, "QEMU has one virglrenderer, which uses %s "
+                       "already", started_node ?: "a DRM device of its choice");
+            return false;
+        }
         return true;
     }
     /* One that is there but has not started virglrenderer yet would fail. */
@@ -75,25 +113,37 @@ static bool xen_vdispl_virgl_start(Error **errp)
         error_setg(errp, "a virtio-gpu-gl device has virglrenderer for itself");
         return false;
     }
-    ret = virgl_renderer_init(&started, VIRGL_RENDERER_USE_EGL |
-                              VIRGL_RENDERER_USE_SURFACELESS,
-                              &xen_vdispl_virgl_callbacks);
-    if (ret) {
+    if (node) {
+        started_fd = xen_vdispl_drm_open(node, errp);
+        if (started_fd < 0) {
+            return false;
+        }
+    } else {
+        flags |= VIRGL_RENDERER_USE_SURFACELESS;
+    }
+    ret = virgl_renderer_init(&started, flags, &xen_vdispl_virgl_callbacks);
+    started_fd = -1;
+    if (ret && node) {
+        error_setg(errp, "virglrenderer does not start on %s", node);
+        return false;
+    } else if (ret) {
         error_setg_errno(errp, abs(ret), "cannot start virglrenderer (without "
                          "a GPU it needs Mesa's llvmpipe)");
         return false;
     }
+    device_listener_register(&xen_vdispl_virgl_listener);
+    started_node = g_strdup(node);
     started = true;
     return true;
 }
 
-static bool xen_vdispl_virgl_probe(Error **errp)
+static bool xen_vdispl_virgl_probe(const char *node, Error **errp)
 {
     XenVDisplCurrent current;
     bool ok;
 
     xen_vdispl_current_save(&current);
-    ok = xen_vdispl_virgl_start(errp);
+    ok = xen_vdispl_virgl_start(node, errp);
     xen_vdispl_current_restore(&current);
     return ok;
 }
@@ -158,7 +208,8 @@ static bool xen_vdispl_virgl_create(const XenVDisplShape *shape,
     return true;
 }
 
-static bool xen_vdispl_virgl_alloc(const XenVDisplShape *shape,
+static bool xen_vdispl_virgl_alloc(const char *node,
+                                   const XenVDisplShape *shape,
                                    XenVDisplAlloc *alloc, Error **errp)
 {
     XenVDisplCurrent current;
@@ -168,7 +219,7 @@ static bool xen_vdispl_virgl_alloc(const XenVDisplShape *shape,
         return false;
     }
     xen_vdispl_current_save(&current);
-    ok = xen_vdispl_virgl_start(errp) &&
+    ok = xen_vdispl_virgl_start(node, errp) &&
         xen_vdispl_virgl_create(shape, alloc, errp);
     xen_vdispl_current_restore(&current);
     return ok;

@@ -96,6 +96,7 @@ struct XenVDispl {
     uint32_t max_buffers;
     XenVDisplPath path;
     const XenVDisplAllocator *allocator;
+    char *rendernode;
     bool may_alloc;
 
     bool be_alloc;              /* what the guest's configuration says */
@@ -994,6 +995,23 @@ static bool xen_vdispl_read_connectors(XenVDispl *vdispl, Error **errp)
     return true;
 }
 
+/* Who names a device wants to hear if it is wrong, whatever needs it when. */
+static bool xen_vdispl_check_rendernode(XenVDispl *vdispl, Error **errp)
+{
+    int fd;
+
+    if (!vdispl->rendernode) {
+        return true;
+    }
+    fd = xen_vdispl_drm_open(vdispl->rendernode, errp);
+    if (fd < 0) {
+        error_prepend(errp, "property 'rendernode': ");
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
 static bool xen_vdispl_path_is_there(XenVDispl *vdispl, XenVDisplPath path,
                                      Error **errp)
 {
@@ -1002,7 +1020,8 @@ static bool xen_vdispl_path_is_there(XenVDispl *vdispl, XenVDisplPath path,
         return xen_dmabuf_can_export(errp);
     case XEN_VDISPL_PATH_PLACED:
         return xen_dmabuf_can_place(errp) &&
-            (!vdispl->allocator->probe || vdispl->allocator->probe(errp));
+            (!vdispl->allocator->probe ||
+             vdispl->allocator->probe(vdispl->rendernode, errp));
     default:
         g_assert_not_reached();
     }
@@ -1053,12 +1072,14 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
     XenVDisplBuffersConfig config = {
         .domid = xendev->frontend_id,
         .allocator = vdispl->allocator,
+        .rendernode = vdispl->rendernode,
         .max_mapped = vdispl->max_mapped,
         .max_buffers = vdispl->max_buffers,
     };
     char *be_alloc;
 
-    if (!xen_vdispl_choose_path(vdispl, &config, errp)) {
+    if (!xen_vdispl_check_rendernode(vdispl, errp) ||
+        !xen_vdispl_choose_path(vdispl, &config, errp)) {
         return;
     }
     if (!vdispl->refresh_rate || vdispl->refresh_rate > 1000) {
@@ -1272,6 +1293,7 @@ static void xen_vdispl_get_connector_flips(Object *obj, Visitor *v,
 static const Property xen_vdispl_properties[] = {
     DEFINE_PROP_INT32("idx", XenVDispl, idx, -1),
     DEFINE_PROP_STRING("connectors", XenVDispl, connectors_prop),
+    DEFINE_PROP_STRING("rendernode", XenVDispl, rendernode),
     DEFINE_PROP_UINT32("refresh-rate", XenVDispl, refresh_rate, 60),
     DEFINE_PROP_SIZE("max-mapped", XenVDispl, max_mapped, DEFAULT_MAX_MAPPED),
     DEFINE_PROP_UINT32("max-buffers", XenVDispl, max_buffers,
@@ -1333,7 +1355,7 @@ static void xen_vdispl_class_init(ObjectClass *klass,
     object_class_property_add_str(klass, "allocator", xen_vdispl_get_allocator,
                                   xen_vdispl_set_allocator);
     object_class_property_set_description(klass, "allocator",
-        "Who allocates buffers to place the guest's pages in: udmabuf or virgl");
+        "Who allocates buffers: udmabuf, gbm or virgl");
     object_class_property_add_str(klass, "path-reason",
                                   xen_vdispl_get_path_reason, NULL);
     object_class_property_set_description(klass, "path-reason",

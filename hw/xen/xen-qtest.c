@@ -27,6 +27,7 @@
 #include "cpu.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
+#include "hw/virtio/virtio-bus.h"
 #include "hw/xen/xen.h"
 #include "hw/xen/xen-bus.h"
 #include "hw/xen/dma-buf-mmap-info.h"
@@ -46,6 +47,8 @@
 
 /* Local port numbers differ from the guest's, as they do on Xen */
 #define LOCAL_PORT(port)    (0x10000u | (port))
+
+#define TYPE_XEN_QTEST_VIRTIO_BUS "xen-qtest-virtio-bus"
 
 typedef struct XenQtestGrant {
     uint32_t gfn;
@@ -1665,6 +1668,14 @@ static void init_xenstore(XenQtest *s)
     xs_make_node(s, "/local/domain/1/data", "", XEN_QTEST_GUEST_DOMID);
 }
 
+static void init_virtio_bus(void)
+{
+    BusState *xen_bus = BUS(object_resolve_path_type("", TYPE_XEN_BUS, NULL));
+    BusState *bus = qbus_new(TYPE_XEN_QTEST_VIRTIO_BUS, xen_bus->parent, NULL);
+
+    qbus_realize(bus, &error_fatal);
+}
+
 static void xen_qtest_init(MachineState *machine)
 {
     XenQtest *s;
@@ -1717,7 +1728,20 @@ static void xen_qtest_init(MachineState *machine)
         nic->instantiated = true;
     }
     xen_bus_init();
+    init_virtio_bus();
 }
+
+static const TypeInfo xen_qtest_virtio_bus_info = {
+    .name = TYPE_XEN_QTEST_VIRTIO_BUS,
+    .parent = TYPE_VIRTIO_BUS,
+};
+
+static void xen_qtest_register_types(void)
+{
+    type_register_static(&xen_qtest_virtio_bus_info);
+}
+
+type_init(xen_qtest_register_types)
 
 static void xen_qtest_machine_init(MachineClass *mc)
 {

@@ -18,6 +18,7 @@
 #include "qemu/sockets.h"
 #include "qemu/timer.h"
 #include "qobject/qdict.h"
+#include "qobject/qjson.h"
 #include "standard-headers/drm/drm_fourcc.h"
 
 #define REFRESH_NS  (NANOSECONDS_PER_SECOND / 60 + 1)
@@ -308,13 +309,11 @@ static void test_path_forced(gconstpointer path)
     stop(&f);
 }
 
-/* Another display, which may be refused: the message, or NULL */
-static char *device_add_with(Fixture *f, const char *path,
-                             const char *allocator)
+/* Another device, which may be refused: the message, or NULL */
+static char *device_add_any(Fixture *f, QDict *arguments)
 {
-    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'device_add', 'arguments': {"
-                           "'driver': 'xen-vdispl', 'id': 'vd1', "
-                           "'path': %s, 'allocator': %s } }", path, allocator);
+    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'device_add', "
+                           "'arguments': %p }", arguments);
     char *message = NULL;
 
     if (qdict_haskey(rsp, "error")) {
@@ -324,6 +323,16 @@ static char *device_add_with(Fixture *f, const char *path,
     qobject_unref(rsp);
     qxen_settle(&f->xen);
     return message;
+}
+
+/* Another display */
+static char *device_add_with(Fixture *f, const char *path,
+                             const char *allocator)
+{
+    return device_add_any(f, qdict_from_jsonf_nofail(
+                              "{ 'driver': 'xen-vdispl', 'id': 'vd1', "
+                              "'path': %s, 'allocator': %s }", path,
+                              allocator));
 }
 
 static char *device_add(Fixture *f, const char *path)
@@ -420,6 +429,99 @@ static void test_allocator_virgl(void)
     assert_reason(&f, "vd0", "not placed: only a picture of 32 bits a pixel");
     hide(&f, &buf);
     qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
+/* Without a DRM device gbm has no buffers, which is told from the start */
+static void test_allocator_gbm(void)
+{
+    g_autofree char *message = NULL;
+    Fixture f;
+    QVDisplBuffer buf;
+
+    if (g_file_test("/dev/dri", G_FILE_TEST_EXISTS)) {
+        g_test_skip("this host may have a GPU, which is used then");
+        return;
+    }
+    start(&f, "auto", "-global xen-vdispl.allocator=gbm");
+    message = device_add_with(&f, "placed", "gbm");
+    g_assert_cmpstr(message, ==, "property 'path': buffers cannot be placed: "
+                    "there is no render node in /dev/dri; name a DRM device "
+                    "by property 'rendernode'");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "not placed: there is no render node in /dev/dri");
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
+/* Who names a device is told if it is none, even if nothing needs it yet */
+static void test_rendernode_wrong(gconstpointer allocator)
+{
+    static const struct {
+        const char *node;
+        const char *message;
+    } wrong[] = {
+        { "/dev/dri/none", "property 'rendernode': cannot open DRM device "
+          "'/dev/dri/none': No such file or directory" },
+        { "/dev/null", "property 'rendernode': '/dev/null' is no DRM device: "
+          "Inappropriate ioctl for device" },
+    };
+    Fixture f;
+
+    start(&f, "auto", "");
+    for (int i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_autofree char *message = device_add_any(&f, qdict_from_jsonf_nofail(
+            "{ 'driver': 'xen-vdispl', 'id': 'vd1', 'path': 'auto', "
+            "'allocator': %s, 'rendernode': %s }", (const char *)allocator,
+            wrong[i].node));
+
+        g_assert_cmpstr(message, ==, wrong[i].message);
+    }
+    stop(&f);
+}
+
+/* A virtio-gpu with OpenGL keeps virglrenderer for itself... */
+static void test_virgl_owned(void)
+{
+    g_autofree char *message = NULL;
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "-display egl-headless -device virtio-gpu-gl-device "
+          "-global xen-vdispl.allocator=virgl");
+    message = device_add_with(&f, "placed", "virgl");
+    g_assert_cmpstr(message, ==, "property 'path': buffers cannot be placed: "
+                    "a virtio-gpu-gl device has virglrenderer for itself");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EMFILE);
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "not placed: a virtio-gpu-gl device has");
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
+/* ...and comes too late when the display has it */
+static void test_virgl_taken(void)
+{
+    g_autofree char *gl = NULL;
+    g_autofree char *plain = NULL;
+    Fixture f;
+
+    start(&f, "auto", "-display egl-headless");
+    g_assert_null(device_add_with(&f, "placed", "virgl"));
+    gl = device_add_any(&f, qdict_from_jsonf_nofail(
+                            "{ 'driver': 'virtio-gpu-gl-device' }"));
+    g_assert_cmpstr(gl, ==, "a xen-vdispl with allocator=virgl has "
+                    "virglrenderer for itself");
+    /* what is refused to others has another reason */
+    plain = device_add_any(&f, qdict_from_jsonf_nofail(
+                               "{ 'driver': 'virtio-gpu-device' }"));
+    g_assert_nonnull(strstr(plain, "hotplugging"));
+    device_del(&f, "vd1");
     stop(&f);
 }
 
@@ -722,12 +824,15 @@ static void test_release_after_unplug(gconstpointer path)
 /* Imported: the back end allocates, the guest imports */
 
 /* A display of the toolstack's, vdispl0, that offers to allocate buffers */
-static void start_be_alloc(Fixture *f)
+static void start_be_alloc(Fixture *f, const char *allocator)
 {
     QXenDevice dev;
+    g_autofree char *args =
+        g_strdup_printf("-machine xen-qtest -nodefaults "
+                        "-global xen-vdispl.be-alloc=on "
+                        "-global xen-vdispl.allocator=%s", allocator);
 
-    f->qts = qtest_init("-machine xen-qtest -nodefaults "
-                        "-global xen-vdispl.be-alloc=on");
+    f->qts = qtest_init(args);
     qxen_init(&f->xen, f->qts);
     qvdispl_create(&dev, &f->xen, 0, stringify(WIDTH) "x" stringify(HEIGHT),
                    true);
@@ -767,7 +872,7 @@ static void test_imported_show(void)
     uint8_t *pixels;
     int fd;
 
-    start_be_alloc(&f);
+    start_be_alloc(&f, "udmabuf");
     request_alloc(&f, &buf, SMALL, SMALL);
     qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
     assert_path_of(&f, "vdispl0", "imported");
@@ -789,6 +894,24 @@ static void test_imported_show(void)
     stop(&f);
 }
 
+/* What the allocator does not make is made of ordinary memory */
+static void test_imported_allocator(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start_be_alloc(&f, "gbm");
+    qvdispl_buffer_alloc(&f.d, &buf, SMALL, SMALL, 16, 0);
+    buf.req.flags = XENDISPL_DBUF_FLG_REQ_ALLOC;
+    qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_RGB565);
+    assert_path_of(&f, "vdispl0", "imported");
+    assert_reason(&f, "vdispl0", "not of gbm: only a picture of 32 bits");
+    assert_granted(&f, &buf);
+    hide(&f, &buf);
+    qxen_assert_alive(&f.xen, &f.connected);
+    stop(&f);
+}
+
 /* What a client still has is dom0's memory: the guest does not wait for it */
 static void test_imported_held(void)
 {
@@ -796,7 +919,7 @@ static void test_imported_held(void)
     QVDisplBuffer buf;
     int fd;
 
-    start_be_alloc(&f);
+    start_be_alloc(&f, "udmabuf");
     request_alloc(&f, &buf, SMALL, SMALL);
     qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
     fd = qxen_fd_get(&f.xen, access("/dev/udmabuf", R_OK | W_OK) < 0 ?
@@ -813,7 +936,7 @@ static void test_imported_disconnect(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start_be_alloc(&f);
+    start_be_alloc(&f, "udmabuf");
     request_alloc(&f, &buf, 1024, 2 * XENDISPL_DIR_ENTRIES);
     g_assert_cmpuint(buf.nr_dirs, >, 1);
     g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, 0);
@@ -833,7 +956,7 @@ static void test_imported_bad_directory(void)
     QVDisplBuffer buf;
     uint32_t ends[2];
 
-    start_be_alloc(&f);
+    start_be_alloc(&f, "udmabuf");
     request_alloc(&f, &buf, 1024, 2 * XENDISPL_DIR_ENTRIES);
     ends[0] = 0;
     ends[1] = buf.dir_refs[0];
@@ -852,7 +975,7 @@ static void test_imported_caching(void)
     Fixture f;
     QVDisplBuffer buf;
 
-    start_be_alloc(&f);
+    start_be_alloc(&f, "udmabuf");
     request_alloc(&f, &buf, WIDTH, HEIGHT);
     qxen_dmabuf_caching(&f.xen, DMA_BUF_CACHING_WC);
     g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf), ==, -XEN_EINVAL);
@@ -868,7 +991,7 @@ static void test_imported_faults(void)
     unsigned int nth;
     bool struck;
 
-    start_be_alloc(&f);
+    start_be_alloc(&f, "udmabuf");
     request_alloc(&f, &buf, WIDTH, HEIGHT);
     for (nth = 1, struck = true; struck; nth++) {
         int status;
@@ -940,7 +1063,7 @@ static void test_cycles(gconstpointer path)
     Fixture f;
 
     if (imported) {
-        start_be_alloc(&f);
+        start_be_alloc(&f, "udmabuf");
     } else {
         start(&f, path, "");
     }
@@ -1543,7 +1666,16 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/allocator/missing",
                    test_allocator_missing);
     qtest_add_func("xen/vdispl/dmabuf/allocator/virgl", test_allocator_virgl);
+    qtest_add_func("xen/vdispl/dmabuf/allocator/gbm", test_allocator_gbm);
+    qtest_add_data_func("xen/vdispl/dmabuf/rendernode/wrong/gbm", "gbm",
+                        test_rendernode_wrong);
+    qtest_add_data_func("xen/vdispl/dmabuf/rendernode/wrong/virgl", "virgl",
+                        test_rendernode_wrong);
+    qtest_add_func("xen/vdispl/dmabuf/virgl/owned", test_virgl_owned);
+    qtest_add_func("xen/vdispl/dmabuf/virgl/taken", test_virgl_taken);
     qtest_add_func("xen/vdispl/dmabuf/imported/show", test_imported_show);
+    qtest_add_func("xen/vdispl/dmabuf/imported/allocator",
+                   test_imported_allocator);
     qtest_add_func("xen/vdispl/dmabuf/imported/held", test_imported_held);
     qtest_add_func("xen/vdispl/dmabuf/imported/disconnect",
                    test_imported_disconnect);

@@ -19,7 +19,9 @@
  * What it causes, a watch that fires or an event that arrives, happens from
  * QEMU's main loop as on Xen: poll BUSY to wait for it.
  *
- * With -vga xenfb the device vfb/0 exists from the start.
+ * With -vga xenfb the device vfb/0 exists from the start.  There is a bus for
+ * virtio devices, which no driver can reach: for tests of what they and a back
+ * end are to each other.
  */
 #ifndef HW_XEN_QTEST_H
 #define HW_XEN_QTEST_H
