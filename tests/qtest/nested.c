@@ -449,18 +449,44 @@ void nested_guest_connect(NestedGuest *g)
     nested_guest_connect_qmp(g);
 }
 
+/* The device model's arguments for @path */
+static char *path_args(NestedMachine *m, const char *path)
+{
+    g_autofree char *card = NULL;
+
+    if (!strcmp(path, "virgl")) {
+        return g_strdup("'-global', 'xen-vdispl.path=placed',\n"
+                        "    '-global', 'xen-vdispl.allocator=virgl',\n");
+    }
+    if (!strcmp(path, "gbm")) {
+        card = nested_run(&m->dom0,
+                          "basename /sys/devices/platform/vkms/drm/card?");
+        return g_strdup_printf(
+            "'-global', 'xen-vdispl.path=placed',\n"
+            "    '-global', 'xen-vdispl.allocator=gbm',\n"
+            "    '-global', 'xen-vdispl.rendernode=/dev/dri/%s',\n",
+            g_strchomp(card));
+    }
+    return g_strdup_printf("'-global', 'xen-vdispl.path=%s',\n",
+                           strcmp(path, "imported") ? path : "auto");
+}
+
+const char *nested_path_shown(const char *path)
+{
+    return !strcmp(path, "virgl") || !strcmp(path, "gbm") ? "placed" : path;
+}
+
 NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
                                  const char *type, const char *path,
                                  const char *connectors)
 {
     NestedGuest *g = g_new0(NestedGuest, 1);
-    bool virgl = !strcmp(path, "virgl");
     g_autofree char *file = g_strdup_printf("%s/%s.cfg", m->dir, name);
     g_autofree char *log = g_strdup_printf("%s/guest-%s.log", m->dir, name);
-    bool imported = !strcmp(path, "imported");
+    g_autofree char *args = path_args(m, path);
     g_autofree char *vdispl = connectors ?
         g_strdup_printf("vdispl = ['backend=0,be-alloc=%d,connectors=%s']\n",
-                        imported, connectors) : g_strdup("");
+                        !strcmp(path, "imported"), connectors) : g_strdup("");
     g_autofree char *config = g_strdup_printf(
         "name = '%s'\n"
         "type = '%s'\n"
@@ -476,8 +502,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "device_model_override = '/nested/qemu-system-x86_64'\n"
         "device_model_args = ['-L', '/usr/share/qemu',\n"
         "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off',\n"
-        "    '-global', 'xen-vdispl.path=%s',\n"
-        "    '-global', 'xen-vdispl.allocator=%s',\n"
+        "    %s"
         "    '-global', 'xen-vdispl.be-alloc=on',\n"
         "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
         "    '-vnc', ':1,display=screens,head=0',\n"
@@ -488,9 +513,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"
-        "%s", name, type, name, name,
-        imported ? "auto" : virgl ? "placed" : path,
-        virgl ? "virgl" : "udmabuf", vdispl);
+        "%s", name, type, name, name, args, vdispl);
 
     g->machine = m;
     g->name = g_strdup(name);

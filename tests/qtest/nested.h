@@ -151,8 +151,8 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * @machine: where
  * @name: its name
  * @type: "pv", "pvh" or "hvm"
- * @path: the device's property of that name; "imported"; or "virgl", which is
- *        "placed" with virglrenderer as the allocator
+ * @path: the device's property of that name; "imported"; or an allocator,
+ *        "virgl" or "gbm", which is "placed" with it: gbm on dom0's vkms
  * @connectors: as in xl's vdispl option, "id0:1024x768;id1:800x600", or NULL
  *
  * Returns: the guest
@@ -160,6 +160,12 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 NestedGuest *nested_guest_create(NestedMachine *machine, const char *name,
                                  const char *type, const char *path,
                                  const char *connectors);
+
+/**
+ * nested_path_shown - what the device's property "path" then says
+ * @path: as given to nested_guest_create()
+ */
+const char *nested_path_shown(const char *path);
 
 /**
  * nested_guest_disconnect - close what is open to a guest

@@ -1,14 +1,14 @@
 /*
  * Show a Xen guest on the nested machine
  *
- *   xen-nested-demo [--stay] [--gl=virgl] [pv|pvh]
+ *   xen-nested-demo [--stay] [--gl=virgl|gbm] [pv|pvh]
  *
  * Boots the machine and a guest with two displays, of each type unless one is
  * named; shows modetest's pattern, checks it pixel for pixel and keeps it as
  * pattern-TYPE-NAME.png. On the last guest it starts a Weston desktop and keeps
  * that as screen-NAME.png. On a terminal, or with --stay, that guest stays for
  * VNC viewers until Ctrl-C. With --gl=virgl the guest's pages are placed in
- * textures of virglrenderer's.
+ * textures of virglrenderer's, with --gl=gbm in buffers of a DRM device.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -232,12 +232,13 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--stay")) {
             stay = true;
-        } else if (!strcmp(argv[i], "--gl=virgl")) {
-            path = "virgl";
+        } else if (!strcmp(argv[i], "--gl=virgl") ||
+                   !strcmp(argv[i], "--gl=gbm")) {
+            path = argv[i] + strlen("--gl=");
         } else if (!strcmp(argv[i], "pv") || !strcmp(argv[i], "pvh")) {
             type = argv[i];
         } else {
-            fprintf(stderr, "usage: %s [--stay] [--gl=virgl] [pv|pvh]\n",
+            fprintf(stderr, "usage: %s [--stay] [--gl=virgl|gbm] [pv|pvh]\n",
                     argv[0]);
             return 2;
         }
