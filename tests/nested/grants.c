@@ -18,7 +18,6 @@
 
 #include <err.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,6 +28,7 @@
 #include <unistd.h>
 #include <linux/dma-heap.h>
 #include "texture.h"
+#include "tool.h"
 
 /* The kernel's header expects these to be known */
 typedef uint16_t domid_t;
@@ -40,26 +40,11 @@ typedef uint32_t grant_ref_t;
 
 static int gntdev;
 
-/* Returns whether it was SIGTERM, and not SIGUSR1 */
-static bool wait_for_signal(void)
-{
-    sigset_t set;
-    int sig;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGUSR1);
-    sigwait(&set, &sig);
-    return sig == SIGTERM;
-}
-
 static void wait_for_term(void)
 {
-    bool term;
-
-    do {
-        term = wait_for_signal();
-    } while (!term);
+    while (!tool_wait()) {
+        /* the next picture is none of its business */
+    }
 }
 
 static void fill(uint32_t *pages, unsigned int count, uint32_t first)
@@ -189,23 +174,12 @@ static void share(void)
             printf("\n");
         }
         seed++;
-    } while (!wait_for_signal());
+    } while (!tool_wait());
 }
 
 int main(int argc, char **argv)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-
-    gntdev = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
-    if (gntdev < 0) {
-        err(1, "/dev/xen/gntdev");
-    }
+    gntdev = tool_init();
     if (argc == 4 && !strcmp(argv[1], "import")) {
         unsigned long count = strtoul(argv[3], NULL, 10);
 

@@ -17,7 +17,6 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,6 +29,7 @@
 #include <epoxy/gl.h>
 #include <virgl/virglrenderer.h>
 #include "texture.h"
+#include "tool.h"
 
 /* The kernel's header expects these to be known */
 typedef uint16_t domid_t;
@@ -110,16 +110,10 @@ static void check(GLuint texture, uint32_t seed, bool red_first)
 static void check_until_term(GLuint texture, bool red_first)
 {
     uint32_t seed = 0;
-    sigset_t set;
-    int sig;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGUSR1);
     do {
         check(texture, seed++, red_first);
-        sigwait(&set, &sig);
-    } while (sig == SIGUSR1);
+    } while (!tool_wait());
 }
 
 /* The number of an export or a place, whose descriptors have been closed */
@@ -273,7 +267,6 @@ static void place(uint32_t domid, const uint32_t *refs)
 int main(int argc, char **argv)
 {
     uint32_t refs[PAGES];
-    sigset_t set;
 
     if (argc != 3 + PAGES || (strcmp(argv[1], "import") &&
                               strcmp(argv[1], "place"))) {
@@ -283,16 +276,7 @@ int main(int argc, char **argv)
     for (unsigned int i = 0; i < PAGES; i++) {
         refs[i] = strtoul(argv[3 + i], NULL, 10);
     }
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-
-    gntdev = open("/dev/xen/gntdev", O_RDWR | O_CLOEXEC);
-    if (gntdev < 0) {
-        err(1, "/dev/xen/gntdev");
-    }
+    gntdev = tool_init();
     if (!strcmp(argv[1], "import")) {
         import(strtoul(argv[2], NULL, 10), refs);
     } else {
