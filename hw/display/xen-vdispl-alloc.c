@@ -57,7 +57,7 @@ int xen_vdispl_drm_open(const char *node, Error **errp)
         close(fd);
         fd = -1;
     } else {
-        /* Who opens a device with screens first is its master: fails if not. */
+        /* Whoever opens a device with screens first is its master: not us. */
         ioctl(fd, DRM_IOCTL_DROP_MASTER, 0);
     }
     return fd;

@@ -995,7 +995,7 @@ static bool xen_vdispl_read_connectors(XenVDispl *vdispl, Error **errp)
     return true;
 }
 
-/* Who names a device wants to hear if it is wrong, whatever needs it when. */
+/* A device that is named has to be there, whether a buffer needs it or not. */
 static bool xen_vdispl_check_rendernode(XenVDispl *vdispl, Error **errp)
 {
     int fd;
@@ -1102,7 +1102,8 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
         warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
                     "allocated by the backend, which property 'be-alloc' does "
                     "not allow", xendev->name);
-    } else if (vdispl->be_alloc && access("/dev/udmabuf", R_OK | W_OK) < 0) {
+    } else if (vdispl->be_alloc && vdispl->allocator == &xen_vdispl_udmabuf &&
+               access("/dev/udmabuf", R_OK | W_OK) < 0) {
         warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
                     "allocated by the backend, which need /dev/udmabuf (%s); "
                     "provide it or configure be-alloc=0", xendev->name,
