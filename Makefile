@@ -66,12 +66,12 @@ demo: prepare
 	@$(bases) $(build) $$bases demo $(if $(STAY),--stay) $(GL:%=--gl=%) $(GUEST)
 
 check: prepare
-	@$(if $(filter nested hvm paths kernel soak,$(suites)),$(bases),bases=;) \
+	@$(if $(filter nested hvm paths kernel soak kasan,$(suites)),$(bases),bases=;) \
 	$(build) $$bases check $(suites)
 
 check-all: prepare
 	@$(bases) $(build) $$bases check unit qtest nested hvm paths kernel soak \
-	style asan modules next no-xen linux
+	kasan style asan modules next no-xen linux
 
 bench: prepare
 	@$(bases) $(build) $$bases bench $(or $(SUITE),qtest nested)

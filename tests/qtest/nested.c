@@ -326,6 +326,26 @@ void nested_shutdown(NestedMachine *m)
     g_free(m);
 }
 
+void nested_check_log(NestedMachine *m)
+{
+    g_autofree char *path = g_strdup_printf("%s/console.log", m->dir);
+    g_autofree char *text = NULL;
+    /* with some of what follows: the task, its stack */
+    g_autoptr(GRegex) bad =
+        g_regex_new("^.*(BUG:|WARNING:|Oops|INFO: task|possible circular|"
+                    "inconsistent lock|Bad page|domain_crash|"
+                    "kmemleak: .*(suspected|Cannot|disabled|empty))"
+                    ".*(\n.*){0,30}", G_REGEX_MULTILINE, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    if (g_regex_match(bad, text, 0, &match)) {
+        g_autofree char *complaint = g_match_info_fetch(match, 0);
+
+        nested_fail("dom0 or Xen complains:\n%s", complaint);
+    }
+}
+
 static char *agent_exec(NestedAgent *agent, int *status, const char *command)
 {
     g_autoptr(QDict) started = NULL;

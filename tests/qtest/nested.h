@@ -109,6 +109,15 @@ NestedMachine *nested_boot(const char *dom0_type, const char *dom0_options);
 void nested_shutdown(NestedMachine *machine);
 
 /**
+ * nested_check_log - see that neither Xen nor dom0's kernel has complained
+ * @machine: from nested_boot()
+ *
+ * The test fails with the first complaint in the console's log: warnings, what
+ * lockdep, KASAN and kmemleak have found, domains that Xen has crashed.
+ */
+void nested_check_log(NestedMachine *machine);
+
+/**
  * nested_exec - run a shell command
  * @agent: where
  * @status: set to its exit status

@@ -59,20 +59,7 @@ static void forget_guest(void)
 /* Neither kernel has anything to complain about */
 static void check_logs(void)
 {
-    g_autofree char *path = g_strdup_printf("%s/console.log", machine->dir);
-    g_autofree char *text = NULL;
-    g_autoptr(GRegex) bad =
-        g_regex_new("^.*(BUG:|WARNING:|Oops|INFO: task|possible circular|"
-                    "inconsistent lock|domain_crash|Bad page).*$",
-                    G_REGEX_MULTILINE, 0, NULL);
-    g_autoptr(GMatchInfo) match = NULL;
-
-    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    if (g_regex_match(bad, text, 0, &match)) {
-        g_autofree char *line = g_match_info_fetch(match, 0);
-
-        nested_fail("dom0 or Xen complains: %s", line);
-    }
+    nested_check_log(machine);
     if (guest && guest->agent.fd >= 0) {
         /*
          * What is not the back end's fault: Linux 6.12's frontend shuts its
