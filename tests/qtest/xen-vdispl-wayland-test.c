@@ -512,6 +512,43 @@ static void test_stuck(void)
     stop(&f);
 }
 
+static unsigned int qemu_files(Fixture *f)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", qtest_pid(f->qts));
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    unsigned int n = 0;
+
+    g_assert_nonnull(dir);
+    while (g_dir_read_name(dir)) {
+        n++;
+    }
+    return n;
+}
+
+/* Viewers come and go, and QEMU does not keep what it had open for them */
+static void test_again(void)
+{
+    unsigned int files;
+    Fixture f;
+
+    start(&f, "dbus,p2p=yes", "exported", "gl");
+    show(&f);
+    viewer_start(&f, "0");
+    viewer_expect(&f, "32x32, ");
+    files = qemu_files(&f);
+    for (int i = 0; i < 3; i++) {
+        viewer_stop(&f);
+        viewer_start(&f, "0");
+        viewer_expect(&f, "32x32, ");
+    }
+    for (int i = 0; qemu_files(&f) > files; i++) {
+        g_assert_cmpint(i, <, QXEN_TIMEOUT * 100);
+        g_usleep(10000);
+    }
+    take_back(&f);
+    stop(&f);
+}
+
 /* Whoever goes, the viewer says so; and the guest goes on without it */
 static void test_errors(void)
 {
@@ -550,6 +587,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/wayland/busy", test_busy);
     qtest_add_func("xen/vdispl/wayland/slow", test_slow);
     qtest_add_func("xen/vdispl/wayland/stuck", test_stuck);
+    qtest_add_func("xen/vdispl/wayland/again", test_again);
     qtest_add_func("xen/vdispl/wayland/errors", test_errors);
     return g_test_run();
 }
