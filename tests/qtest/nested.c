@@ -498,7 +498,7 @@ const char *nested_path_shown(const char *path)
 
 NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
                                  const char *type, const char *path,
-                                 const char *connectors)
+                                 const char *connectors, const char *display)
 {
     NestedGuest *g = g_new0(NestedGuest, 1);
     g_autofree char *file = g_strdup_printf("%s/%s.cfg", m->dir, name);
@@ -522,6 +522,8 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "device_model_override = '/nested/qemu-system-x86_64'\n"
         "device_model_args = ['-L', '/usr/share/qemu',\n"
         "    '-qmp', 'unix:/run/nested/%s.qmp,server=on,wait=off',\n"
+        "    '-qmp', 'unix:/run/nested/%s.monitor,server=on,wait=off',\n"
+        "    '-display', '%s',\n"
         "    %s"
         "    '-global', 'xen-vdispl.be-alloc=on',\n"
         "    '-device', 'xen-vdispl-screens,id=screens,count=2',\n"
@@ -533,7 +535,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
         "on_poweroff = 'destroy'\n"
         "on_reboot = 'restart'\n"
         "on_crash = 'destroy'\n"
-        "%s", name, type, name, name, args, vdispl);
+        "%s", name, type, name, name, name, display ?: "none", args, vdispl);
 
     g->machine = m;
     g->name = g_strdup(name);
@@ -617,7 +619,23 @@ void nested_picture_write(const NestedPicture *picture, const char *file)
     }
 }
 
-static NestedPicture *picture_read(const char *file)
+NestedPicture *nested_picture_read(const char *file)
+{
+    png_image image = { .version = PNG_IMAGE_VERSION };
+    NestedPicture *picture;
+
+    if (!png_image_begin_read_from_file(&image, file)) {
+        nested_fail("%s: %s", file, image.message);
+    }
+    image.format = PNG_FORMAT_RGB;
+    picture = nested_picture_new(image.width, image.height);
+    if (!png_image_finish_read(&image, NULL, picture->rgb, 0, NULL)) {
+        nested_fail("%s: %s", file, image.message);
+    }
+    return picture;
+}
+
+static NestedPicture *ppm_read(const char *file)
 {
     NestedPicture *picture;
     unsigned int width, height;
@@ -654,7 +672,7 @@ NestedPicture *nested_screendump(NestedGuest *g, unsigned int head)
     }
     /* not by the device model, which serves nobody while it writes there */
     nested_do(&g->machine->dom0, "mv %s /share", inside);
-    picture = picture_read(outside);
+    picture = ppm_read(outside);
     unlink(outside);
     return picture;
 }

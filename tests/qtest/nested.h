@@ -163,12 +163,16 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * @path: the device's property of that name; "imported"; or an allocator,
  *        "virgl" or "gbm", which is "placed" with it: gbm on dom0's vkms
  * @connectors: as in xl's vdispl option, "id0:1024x768;id1:800x600", or NULL
+ * @display: QEMU's option of that name, or NULL: VNC is there anyway
+ *
+ * Its device model has a monitor at /run/nested/NAME.monitor, for whom a test
+ * runs in dom0.
  *
  * Returns: the guest
  */
 NestedGuest *nested_guest_create(NestedMachine *machine, const char *name,
                                  const char *type, const char *path,
-                                 const char *connectors);
+                                 const char *connectors, const char *display);
 
 /**
  * nested_path_shown - what the device's property "path" then says
@@ -285,6 +289,14 @@ void nested_picture_free(NestedPicture *picture);
  * @file: the file's name
  */
 void nested_picture_write(const NestedPicture *picture, const char *file);
+
+/**
+ * nested_picture_read - read a PNG file
+ * @file: the file's name
+ *
+ * Returns: the picture
+ */
+NestedPicture *nested_picture_read(const char *file);
 
 /**
  * nested_picture_smpte - the picture that modetest's pattern "smpte" makes

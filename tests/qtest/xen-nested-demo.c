@@ -199,7 +199,8 @@ static NestedGuest *start_guest(NestedMachine *machine, const char *type,
     NestedGuest *guest;
 
     say("starting a %s guest, %s", type, connectors);
-    guest = nested_guest_create(machine, type, type, path, connectors);
+    guest = nested_guest_create(machine, type, type, path, connectors,
+                                NULL);
     nested_limit("showing the pattern", DESKTOP_SECONDS);
     say("loading xen-drm-front in the guest");
     nested_load_frontend(guest);

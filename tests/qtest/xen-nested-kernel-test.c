@@ -112,7 +112,7 @@ static char *wait_said(NestedAgent *agent, const char *log, const char *what)
 static void test_import_in_use(void)
 {
     NestedGuest *guest = nested_guest_create(machine, "holder", "pv", "auto",
-                                             NULL);
+                                             NULL, NULL);
     unsigned int before = dma_bufs();
     g_autofree char *granted = NULL;
 
@@ -162,7 +162,8 @@ static void see_through_texture(const char *how)
     unsigned int domid;
 
     if (!painter) {
-        painter = nested_guest_create(machine, "painter", "pv", "auto", NULL);
+        painter = nested_guest_create(machine, "painter", "pv", "auto", NULL,
+                                      NULL);
         nested_do(&painter->agent, "modprobe xen-gntdev; "
                   "modprobe xen-gntalloc");
     }
@@ -210,7 +211,7 @@ static void test_place_texture(void)
 static void test_display(void)
 {
     NestedGuest *guest = nested_guest_create(machine, "shown", "pv", "auto",
-                                             "id0:800x600;id1:640x480");
+                                             "id0:800x600;id1:640x480", NULL);
     g_autoptr(QDict) path = NULL;
     g_autoptr(QDict) reason = NULL;
     int connector[2];
