@@ -683,6 +683,39 @@ static void test_wayland(void)
     check_clean();
 }
 
+/* Memory of the device model's own */
+static int device_model_kib(void)
+{
+    g_autofree char *kib =
+        nested_run(&machine->dom0, "pid=$(xenstore-read "
+                   "/local/domain/%u/image/device-model-pid) && "
+                   "awk '/^RssAnon/ { print $2 }' /proc/$pid/status",
+                   nested_guest_domid(guest));
+
+    return atoi(kib);
+}
+
+/* A buffer for each frame: created, shown by a flip, and destroyed */
+static void test_cycles(void)
+{
+    int before, after;
+
+    need_guest_on(DBUS);
+    nested_limit("buffers that are created, shown and destroyed", 900);
+    flip("-n 20:0 20:0");
+    nested_client_stop(guest);
+    before = device_model_kib();
+    flip("-n 150:0 150:0");
+    nested_client_stop(guest);
+    after = device_model_kib();
+    g_test_message("the device model has %d KiB, after %d KiB", after, before);
+    if (after > before + 256) {
+        nested_fail("300 buffers have cost the device model %d KiB",
+                    after - before);
+    }
+    check_clean();
+}
+
 /* Whether @word is one of @words, which may be NULL */
 static bool among(const char *words, const char *word)
 {
@@ -717,6 +750,7 @@ static void add_tests(const char *type, const char *path)
         { "kill", test_kill, "pv pvh", "pvh" },
         { "gl", test_gl, "pv pvh", "pv pvh", "mapped virgl gbm" },
         { "wayland", test_wayland, "pv pvh", "pv pvh", "mapped virgl gbm" },
+        { "cycles", test_cycles, "pv pvh", "pv pvh" },
     };
 
     for (int i = 0; i < G_N_ELEMENTS(cases); i++) {

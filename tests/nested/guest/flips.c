@@ -7,7 +7,9 @@
  * was asked for, and no other one may be pending. At the end the program says
  * so, a line per connector, and keeps the last frames shown until it is killed.
  *
- *   flips COUNT:INTERVAL...
+ *   flips [-n] COUNT:INTERVAL...
+ *
+ * With -n each frame has a new buffer, and the one before last is destroyed.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +33,7 @@
 
 struct frame {
     uint32_t fb;
+    uint32_t handle;
     uint32_t *pixels;
     size_t size;
 };
@@ -37,6 +41,8 @@ struct frame {
 struct connector {
     unsigned int index;
     uint32_t crtc;
+    uint32_t width;
+    uint32_t height;
     struct frame frame[2];
     unsigned int count;
     unsigned int interval;
@@ -48,6 +54,7 @@ struct connector {
 };
 
 static int card;
+static bool new_buffers;
 
 static int64_t now_ms(void)
 {
@@ -71,13 +78,14 @@ static void paint(struct connector *c, unsigned int number)
 
 static void make_frame(struct frame *f, uint32_t width, uint32_t height)
 {
-    uint32_t handle, pitch;
+    uint32_t pitch;
     uint64_t size, offset;
 
-    if (drmModeCreateDumbBuffer(card, width, height, 32, 0, &handle, &pitch,
-                                &size) ||
-        drmModeMapDumbBuffer(card, handle, &offset) ||
-        drmModeAddFB(card, width, height, 24, 32, pitch, handle, &f->fb)) {
+    if (drmModeCreateDumbBuffer(card, width, height, 32, 0, &f->handle,
+                                &pitch, &size) ||
+        drmModeMapDumbBuffer(card, f->handle, &offset) ||
+        drmModeAddFB(card, width, height, 24, 32, pitch, f->handle,
+                     &f->fb)) {
         err(1, "%ux%u buffer", width, height);
     }
     f->size = size;
@@ -85,6 +93,14 @@ static void make_frame(struct frame *f, uint32_t width, uint32_t height)
                      offset);
     if (f->pixels == MAP_FAILED) {
         err(1, "mmap");
+    }
+}
+
+static void drop_frame(struct frame *f)
+{
+    munmap(f->pixels, f->size);
+    if (drmModeRmFB(card, f->fb) || drmModeDestroyDumbBuffer(card, f->handle)) {
+        err(1, "cannot destroy a buffer");
     }
 }
 
@@ -99,8 +115,10 @@ static void set_up(struct connector *c, drmModeRes *res, unsigned int index)
     mode = &conn->modes[0];
     c->index = index;
     c->crtc = res->crtcs[index];
-    make_frame(&c->frame[0], mode->hdisplay, mode->vdisplay);
-    make_frame(&c->frame[1], mode->hdisplay, mode->vdisplay);
+    c->width = mode->hdisplay;
+    c->height = mode->vdisplay;
+    make_frame(&c->frame[0], c->width, c->height);
+    make_frame(&c->frame[1], c->width, c->height);
     paint(c, 0);
     if (drmModeSetCrtc(card, c->crtc, c->frame[0].fb, 0, 0,
                        &conn->connector_id, 1, mode)) {
@@ -113,6 +131,10 @@ static void set_up(struct connector *c, drmModeRes *res, unsigned int index)
 static void flip(struct connector *c)
 {
     c->asked++;
+    if (new_buffers) {
+        drop_frame(&c->frame[c->asked & 1]);
+        make_frame(&c->frame[c->asked & 1], c->width, c->height);
+    }
     paint(c, c->asked);
     if (drmModePageFlip(card, c->crtc, c->frame[c->asked & 1].fb,
                         DRM_MODE_PAGE_FLIP_EVENT, c)) {
@@ -138,9 +160,15 @@ int main(int argc, char **argv)
 {
     static struct connector connectors[MAX_CONNECTORS];
     drmEventContext events = { .version = 2, .page_flip_handler = flipped };
-    unsigned int n = argc - 1, running;
+    unsigned int n, running;
     drmModeRes *res;
 
+    if (argc > 1 && !strcmp(argv[1], "-n")) {
+        new_buffers = true;
+        argv++;
+        argc--;
+    }
+    n = argc - 1;
     card = drmOpen("xendrm-du", NULL);
     if (card < 0) {
         err(1, "no card of xen-drm-front");
@@ -155,7 +183,7 @@ int main(int argc, char **argv)
         struct connector *c = &connectors[i];
 
         if (sscanf(argv[i + 1], "%u:%u", &c->count, &c->interval) != 2) {
-            errx(1, "usage: flips COUNT:INTERVAL...");
+            errx(1, "usage: flips [-n] COUNT:INTERVAL...");
         }
         set_up(c, res, i);
     }
