@@ -70,6 +70,14 @@ static void test_gntdev_dmabuf(void)
     run_tap("XEN_SELFTEST_ROUNDS=%s /nested/gntdev_dmabuf", rounds);
 }
 
+static void test_leaks(void)
+{
+    nested_limit("10,000 exports, imports and buffers with grants", 3600);
+    run_tap("XEN_SELFTEST_ROUNDS=100 /nested/gntdev_dmabuf "
+            "-t map_and_release_leak_nothing "
+            "-t export_and_import_leak_nothing");
+}
+
 /* What a PV domain can do, and what it refuses */
 static void test_gntdev_dmabuf_pv(void)
 {
@@ -282,6 +290,7 @@ static const struct {
 } cases[] = {
     { PVH, "kunit", test_kunit },
     { PVH, "gntdev-dmabuf", test_gntdev_dmabuf },
+    { KASAN, "leaks", test_leaks },
     { PV, "gntdev-dmabuf", test_gntdev_dmabuf_pv },
     { PVH | PV, "mmap-info", test_mmap_info },
     { PVH | PV, "import-in-use", test_import_in_use },
