@@ -8,7 +8,6 @@
 #include "qemu/atomic.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
-#include "hw/xen/xen-dmabuf.h"
 #include "standard-headers/drm/drm_fourcc.h"
 #include "xen-vdispl-buffer.h"
 #include "trace.h"
@@ -178,8 +177,8 @@ static bool xen_vdispl_memory_export(XenVDisplMemory *mem,
                                      const XenVDisplBuffersConfig *config,
                                      const XenVDisplShape *shape, Error **errp)
 {
-    mem->dmabuf = xen_dmabuf_export(mem->grants->domid, mem->grant_refs,
-                                    mem->nr_pages, errp);
+    mem->dmabuf = xen_dmabuf_export(mem->grants->domid, config->dma_alloc,
+                                    mem->grant_refs, mem->nr_pages, errp);
     if (!mem->dmabuf) {
         return false;
     }

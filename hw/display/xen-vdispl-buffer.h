@@ -12,6 +12,7 @@
 #define HW_DISPLAY_XEN_VDISPL_BUFFER_H
 
 #include "hw/xen/displif.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "ui/qemu-pixman.h"
 #include "xen-vdispl-alloc.h"
 
@@ -106,6 +107,7 @@ typedef struct XenVDisplBuffersOps {
  * @best: the path that is tried first, and after it those that follow, up to
  * @last: which may be the same one. XEN_VDISPL_PATH_EXPORTED needs
  *        xen_dmabuf_can_export(), XEN_VDISPL_PATH_PLACED xen_dmabuf_can_place()
+ * @dma_alloc: what the pages of XEN_VDISPL_PATH_EXPORTED are mapped on
  * @allocator: for XEN_VDISPL_PATH_PLACED and XEN_VDISPL_PATH_IMPORTED
  * @rendernode: the DRM device's file for @allocator, or NULL; not copied
  * @max_mapped: how many octets may be mapped at once
@@ -115,6 +117,7 @@ typedef struct XenVDisplBuffersConfig {
     domid_t domid;
     XenVDisplPath best;
     XenVDisplPath last;
+    XenDmabufAlloc dma_alloc;
     const XenVDisplAllocator *allocator;
     const char *rendernode;
     uint64_t max_mapped;

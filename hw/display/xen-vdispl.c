@@ -27,7 +27,6 @@
 #include "hw/xen/xen-backend.h"
 #include "hw/xen/xen-bus.h"
 #include "hw/xen/xen-bus-helper.h"
-#include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-vdispl-compat.h"
 #include "monitor/qdev.h"
 #include "system/system.h"
@@ -95,6 +94,7 @@ struct XenVDispl {
     uint64_t max_mapped;
     uint32_t max_buffers;
     XenVDisplPath path;
+    XenDmabufAlloc dma_alloc;
     const XenVDisplAllocator *allocator;
     char *rendernode;
     bool may_alloc;
@@ -1071,6 +1071,7 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
     XenVDispl *vdispl = XEN_VDISPL(xendev);
     XenVDisplBuffersConfig config = {
         .domid = xendev->frontend_id,
+        .dma_alloc = vdispl->dma_alloc,
         .allocator = vdispl->allocator,
         .rendernode = vdispl->rendernode,
         .max_mapped = vdispl->max_mapped,
@@ -1214,14 +1215,23 @@ static void xen_vdispl_get_stat(Object *obj, Visitor *v, const char *name,
     visit_type_uint64(v, name, &value, errp);
 }
 
+/* Of the properties that are words: none changes what is there already. */
+static bool xen_vdispl_may_set(Object *obj, const char *name, Error **errp)
+{
+    if (DEVICE(obj)->realized) {
+        error_setg(errp, "property '%s' can be set only before the device is "
+                   "realized", name);
+        return false;
+    }
+    return true;
+}
+
 /* What is asked for... */
 static void xen_vdispl_set_path(Object *obj, const char *value, Error **errp)
 {
     XenVDispl *vdispl = XEN_VDISPL(obj);
 
-    if (DEVICE(obj)->realized) {
-        error_setg(errp, "property 'path' can be set only before the device "
-                   "is realized");
+    if (!xen_vdispl_may_set(obj, "path", errp)) {
         return;
     }
     for (int i = 0; i <= XEN_VDISPL_PATH_MAPPED; i++) {
@@ -1255,9 +1265,7 @@ static void xen_vdispl_set_allocator(Object *obj, const char *value,
     XenVDispl *vdispl = XEN_VDISPL(obj);
     const XenVDisplAllocator *allocator;
 
-    if (DEVICE(obj)->realized) {
-        error_setg(errp, "property 'allocator' can be set only before the "
-                   "device is realized");
+    if (!xen_vdispl_may_set(obj, "allocator", errp)) {
         return;
     }
     allocator = xen_vdispl_allocator_find(value, errp);
@@ -1269,6 +1277,35 @@ static void xen_vdispl_set_allocator(Object *obj, const char *value,
 static char *xen_vdispl_get_allocator(Object *obj, Error **errp)
 {
     return g_strdup(XEN_VDISPL(obj)->allocator->name);
+}
+
+static const char *const xen_vdispl_dma_alloc_names[] = {
+    [XEN_DMABUF_ALLOC_NONE] = "off",
+    [XEN_DMABUF_ALLOC_WC] = "write-combine",
+    [XEN_DMABUF_ALLOC_COHERENT] = "coherent",
+};
+
+static void xen_vdispl_set_dma_alloc(Object *obj, const char *value,
+                                     Error **errp)
+{
+    XenVDispl *vdispl = XEN_VDISPL(obj);
+
+    if (!xen_vdispl_may_set(obj, "dma-alloc", errp)) {
+        return;
+    }
+    for (int i = 0; i < ARRAY_SIZE(xen_vdispl_dma_alloc_names); i++) {
+        if (!strcmp(value, xen_vdispl_dma_alloc_names[i])) {
+            vdispl->dma_alloc = i;
+            return;
+        }
+    }
+    error_setg(errp, "property 'dma-alloc' is off, coherent or write-combine, "
+               "not '%s'", value);
+}
+
+static char *xen_vdispl_get_dma_alloc(Object *obj, Error **errp)
+{
+    return g_strdup(xen_vdispl_dma_alloc_names[XEN_VDISPL(obj)->dma_alloc]);
 }
 
 static char *xen_vdispl_get_path_reason(Object *obj, Error **errp)
@@ -1357,6 +1394,11 @@ static void xen_vdispl_class_init(ObjectClass *klass,
                                   xen_vdispl_set_allocator);
     object_class_property_set_description(klass, "allocator",
         "Who allocates buffers: udmabuf, gbm or virgl");
+    object_class_property_add_str(klass, "dma-alloc", xen_vdispl_get_dma_alloc,
+                                  xen_vdispl_set_dma_alloc);
+    object_class_property_set_description(klass, "dma-alloc",
+        "Whether exported buffers are blocks of the DMA API's: off, coherent "
+        "or write-combine");
     object_class_property_add_str(klass, "path-reason",
                                   xen_vdispl_get_path_reason, NULL);
     object_class_property_set_description(klass, "path-reason",

@@ -160,12 +160,20 @@ static bool gntdev_probe_map(Error **errp)
 }
 
 static int gntdev_exp_from_refs(xengnttab_handle *xgt, uint32_t domid,
-                                uint32_t count, const uint32_t *refs,
-                                uint32_t *fd, uint64_t *offset, Error **errp)
+                                XenDmabufAlloc alloc, uint32_t count,
+                                const uint32_t *refs, uint32_t *fd,
+                                uint64_t *offset, Error **errp)
 {
-    int ret = xengnttab_dmabuf_exp_from_refs(xgt, domid, 0, count, refs, fd);
+    int ret = xengnttab_dmabuf_exp_from_refs(xgt, domid, alloc, count, refs,
+                                             fd);
 
-    if (ret < 0) {
+    QEMU_BUILD_BUG_ON(XEN_DMABUF_ALLOC_WC != GNTDEV_DMA_FLAG_WC);
+    QEMU_BUILD_BUG_ON(XEN_DMABUF_ALLOC_COHERENT != GNTDEV_DMA_FLAG_COHERENT);
+
+    if (ret < 0 && errno == ENOMEM && alloc) {
+        error_setg(errp, "Linux has no block of %u pages that follow each "
+                   "other (property dma-alloc)", count);
+    } else if (ret < 0) {
         error_setg_errno(errp, errno, "Linux cannot export %u granted pages "
                          "(on x86 it has to have been taught: see docs/devel/"
                          "kernel.rst)", count);

@@ -140,8 +140,9 @@ static XenDmabuf *xen_dmabuf_new(xengnttab_handle *xgt, int fd,
     return buf;
 }
 
-XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
-                             uint32_t count, Error **errp)
+XenDmabuf *xen_dmabuf_export(uint32_t domid, XenDmabufAlloc alloc,
+                             const uint32_t *refs, uint32_t count,
+                             Error **errp)
 {
     xengnttab_handle *xgt = xen_dmabuf_open(errp);
     XenDmabuf *buf;
@@ -151,8 +152,8 @@ XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
     if (!xgt) {
         return NULL;
     }
-    if (xen_dmabuf_ops->exp_from_refs(xgt, domid, count, refs, &fd, &offset,
-                                      errp) < 0) {
+    if (xen_dmabuf_ops->exp_from_refs(xgt, domid, alloc, count, refs, &fd,
+                                      &offset, errp) < 0) {
         xen_dmabuf_ops->close(xgt);
         return NULL;
     }
@@ -162,7 +163,7 @@ XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
         xen_dmabuf_ops->close(xgt);
         return NULL;
     }
-    trace_xen_dmabuf_export(domid, fd, count);
+    trace_xen_dmabuf_export(domid, fd, count, alloc);
     return buf;
 }
 

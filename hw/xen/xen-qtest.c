@@ -119,6 +119,7 @@ typedef struct XenQtest {
     uint64_t next_dmabuf;
     bool dmabuf_hold;
     uint32_t dmabuf_caching;
+    XenDmabufAlloc dmabuf_alloc;
     XenQtestPort *ports;
     uint32_t ports_end;         /* none from here on has been used yet */
 
@@ -506,9 +507,9 @@ static XenQtestDmabuf *dmabuf_new(struct xengntdev_handle *xgt, uint32_t domid,
 }
 
 static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
-                                uint32_t count, const uint32_t *refs,
-                                uint32_t *number, uint64_t *offset,
-                                Error **errp)
+                                XenDmabufAlloc alloc, uint32_t count,
+                                const uint32_t *refs, uint32_t *number,
+                                uint64_t *offset, Error **errp)
 {
     XenQtestDmabuf *buf;
 
@@ -1546,6 +1547,8 @@ static uint64_t regs_read(void *opaque, hwaddr addr, unsigned size)
         return s->dmabuf_hold;
     case XEN_QTEST_REG_DMABUF_CACHING:
         return s->dmabuf_caching;
+    case XEN_QTEST_REG_DMABUF_ALLOC:
+        return s->dmabuf_alloc;
     case XEN_QTEST_REG_ARG(0) ... XEN_QTEST_REG_ARG(XEN_QTEST_NR_ARGS) - 1:
         return s->arg[(addr - XEN_QTEST_REG_ARG(0)) / 4];
     case XEN_QTEST_REG_ALIVE(0) ... XEN_QTEST_REG_ALIVE(XEN_QTEST_NR_ALIVE) - 1:

@@ -418,23 +418,54 @@ static void test_hotplug(void)
 }
 
 /* QEMU's own device, which no toolstack knows of */
-static void test_device(void)
+static void device_add(const char *dma_alloc)
 {
-    need_guest();
-    nested_limit("device_add and device_del", 300);
     detach();
     nested_qmp_do(guest, "{'execute': 'device_add', 'arguments': {"
-                  "'driver': 'xen-vdispl', 'id': 'vdispl0', "
-                  "'connectors': '" CONNECTORS "'}}");
+                  "'driver': 'xen-vdispl', 'id': 'vdispl0', 'dma-alloc': %s, "
+                  "'connectors': '" CONNECTORS "'}}", dma_alloc);
     find_device();
-    show_both();
-    expect_both();
-    expect_path(nested_path_shown(guest_path));
-    nested_client_stop(guest);
+}
+
+static void device_del(void)
+{
     nested_qmp_do(guest, "{'execute': 'device_del', 'arguments': {"
                   "'id': 'vdispl0'}}");
     wait_detached();
     attach(imported());
+}
+
+static void test_device(void)
+{
+    need_guest();
+    nested_limit("device_add and device_del", 300);
+    device_add("off");
+    show_both();
+    expect_both();
+    expect_path(nested_path_shown(guest_path));
+    nested_client_stop(guest);
+    device_del();
+    check_clean();
+}
+
+/* Blocks of the DMA API's, which without CMA are of 4 MiB at most */
+static void test_dma_alloc(void)
+{
+    g_autofree char *reason = NULL;
+
+    need_guest();
+    nested_limit("blocks of the DMA API's", 300);
+    device_add("coherent");
+    nested_modetest(guest, "-s %d:%dx%d@XR24", connector_id[0], W0, H0);
+    nested_expect(guest, 0, nested_picture_smpte(W0, H0, "XR24"), 0);
+    nested_client_stop(guest);
+    flip("20:0");
+    nested_expect(guest, 0, nested_picture_solid(W0, H0, flips_colour(0, 20)),
+                  0);
+    reason = path_reason();
+    g_assert_cmpstr(reason, ==, "");
+    nested_client_stop(guest);
+    device_del();
     check_clean();
 }
 
@@ -743,6 +774,8 @@ static void add_tests(const char *type, const char *path)
         { "reload", test_reload, "pv pvh" },
         { "hotplug", test_hotplug, "pv pvh" },
         { "device", test_device, "pv pvh", "pvh", "imported" },
+        { "dma-alloc", test_dma_alloc, "pv pvh", "pv pvh",
+          "mapped placed virgl gbm imported" },
         { "be-alloc", test_be_alloc, "pvh", NULL, "imported" },
         { "reboot", test_reboot, "pv pvh" },
         { "kexec", test_kexec, "hvm" },

@@ -382,6 +382,100 @@ static void test_path_missing(void)
     stop(&f);
 }
 
+/* Who asks for blocks of the DMA API's gets them, or the next path */
+static void test_dma_alloc(void)
+{
+    static const struct {
+        const char *value;
+        XenDmabufAlloc alloc;
+    } values[] = {
+        { "coherent", XEN_DMABUF_ALLOC_COHERENT },
+        { "write-combine", XEN_DMABUF_ALLOC_WC },
+        { "off", XEN_DMABUF_ALLOC_NONE },
+    };
+
+    for (int i = 0; i < G_N_ELEMENTS(values); i++) {
+        g_autofree char *global = g_strdup_printf(
+            "-global xen-vdispl.dma-alloc=%s", values[i].value);
+        g_autofree char *used = NULL;
+        Fixture f;
+        QVDisplBuffer buf;
+
+        start(&f, "auto", global);
+        used = get_string(&f, "vd0", "dma-alloc");
+        g_assert_cmpstr(used, ==, values[i].value);
+        show(&f, &buf);
+        assert_path(&f, "exported");
+        g_assert_cmpint(qxen_dmabuf_alloc(&f.xen), ==, values[i].alloc);
+        hide(&f, &buf);
+
+        /* there is no block that is large enough */
+        qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, ENOMEM);
+        show(&f, &buf);
+        assert_path(&f, "placed");
+        assert_reason(&f, "vd0", "not exported: ");
+        hide(&f, &buf);
+        qxen_assert_alive(&f.xen, &f.connected);
+        stop(&f);
+    }
+}
+
+static void test_dma_alloc_wrong(void)
+{
+    g_autofree char *message = NULL;
+    Fixture f;
+    QDict *rsp;
+
+    start(&f, "auto", "");
+    message = device_add_any(&f, qdict_from_jsonf_nofail(
+        "{ 'driver': 'xen-vdispl', 'id': 'vd1', 'dma-alloc': 'cma' }"));
+    g_assert_cmpstr(message, ==, "property 'dma-alloc' is off, coherent or "
+                    "write-combine, not 'cma'");
+    rsp = qtest_qmp(f.qts, "{ 'execute': 'qom-set', 'arguments': { "
+                    "'path': 'vd0', 'property': 'dma-alloc', "
+                    "'value': 'coherent' } }");
+    g_assert(qdict_haskey(rsp, "error"));
+    qobject_unref(rsp);
+    stop(&f);
+}
+
+/* Whether there is a path is asked when it is needed, and told as ever */
+static void test_path_asked_late(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+
+    start(&f, "auto", "");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_EXPORT, 1, EINVAL);
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_PROBE_MAP, 1, ENOTTY);
+    show(&f, &buf);
+    assert_path(&f, "mapped");
+    assert_reason(&f, "vd0", "not placed: this Xen places nothing today: "
+                  "Inappropriate ioctl for device");
+    g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_MAP), ==, 0);
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/* What udmabuf's buffers miss is told at the start, if the path is forced */
+static void test_udmabuf_missing(void)
+{
+    g_autofree char *message = NULL;
+    Fixture f;
+
+    if (g_file_test("/dev/udmabuf", G_FILE_TEST_EXISTS)) {
+        g_test_skip("this host has /dev/udmabuf");
+        return;
+    }
+    start(&f, "auto", "");
+    qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_FILES, 1, ENOTSUP);
+    message = device_add_with(&f, "placed", "udmabuf");
+    g_assert_cmpstr(message, ==, "property 'path': buffers cannot be placed: "
+                    "cannot use /dev/udmabuf, which Linux has with "
+                    "CONFIG_UDMABUF: No such file or directory");
+    stop(&f);
+}
+
 static void test_allocator_missing(void)
 {
     Fixture f;
@@ -1656,6 +1750,12 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/path/mapped", test_path_mapped);
     qtest_add_func("xen/vdispl/dmabuf/path/fallback", test_path_fallback);
     qtest_add_func("xen/vdispl/dmabuf/path/missing", test_path_missing);
+    qtest_add_func("xen/vdispl/dmabuf/path/asked-late", test_path_asked_late);
+    qtest_add_func("xen/vdispl/dmabuf/allocator/udmabuf-missing",
+                   test_udmabuf_missing);
+    qtest_add_func("xen/vdispl/dmabuf/path/dma-alloc", test_dma_alloc);
+    qtest_add_func("xen/vdispl/dmabuf/path/dma-alloc-wrong",
+                   test_dma_alloc_wrong);
     qtest_add_func("xen/vdispl/dmabuf/path/caching", test_path_caching);
     qtest_add_func("xen/vdispl/dmabuf/path/reasons", test_path_reasons);
     qtest_add_func("xen/vdispl/dmabuf/path/readonly-grants",

@@ -15,6 +15,21 @@
 #include "hw/xen/xen_backend_ops.h"
 
 /**
+ * XenDmabufAlloc - what granted pages are mapped on when they are exported
+ * @XEN_DMABUF_ALLOC_NONE: page frames without memory of their own, anywhere
+ * @XEN_DMABUF_ALLOC_WC: one block that Linux' DMA API has allocated for
+ *                       write-combining, whose memory Xen has meanwhile
+ * @XEN_DMABUF_ALLOC_COHERENT: the same, coherent
+ *
+ * The values are those of GNTDEV_DMA_FLAG_xxx.
+ */
+typedef enum XenDmabufAlloc {
+    XEN_DMABUF_ALLOC_NONE = 0,
+    XEN_DMABUF_ALLOC_WC = 1 << 0,
+    XEN_DMABUF_ALLOC_COHERENT = 1 << 1,
+} XenDmabufAlloc;
+
+/**
  * struct dmabuf_backend_ops - how a Xen makes dma-bufs of grants
  * @probe_export: whether exports are possible here; the error says what they
  *                need
@@ -59,7 +74,8 @@ struct dmabuf_backend_ops {
     bool (*probe_map)(Error **errp);
     xengnttab_handle *(*open)(void);
     void (*close)(xengnttab_handle *xgt);
-    int (*exp_from_refs)(xengnttab_handle *xgt, uint32_t domid, uint32_t count,
+    int (*exp_from_refs)(xengnttab_handle *xgt, uint32_t domid,
+                         XenDmabufAlloc alloc, uint32_t count,
                          const uint32_t *refs, uint32_t *fd, uint64_t *offset,
                          Error **errp);
     int (*exp_wait_released)(xengnttab_handle *xgt, uint32_t fd,
@@ -111,8 +127,9 @@ bool xen_dmabuf_can_export(Error **errp);
  *
  * Returns: the buffer, to be given to xen_dmabuf_free(), or NULL.
  */
-XenDmabuf *xen_dmabuf_export(uint32_t domid, const uint32_t *refs,
-                             uint32_t count, Error **errp);
+XenDmabuf *xen_dmabuf_export(uint32_t domid, XenDmabufAlloc alloc,
+                             const uint32_t *refs, uint32_t count,
+                             Error **errp);
 
 /**
  * xen_dmabuf_can_place - whether granted pages can be put into dma-bufs here

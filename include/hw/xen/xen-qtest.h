@@ -45,6 +45,7 @@
 #define XEN_QTEST_REG_XS_HOLD   0x08    /* RW: no watch fires while 1 */
 #define XEN_QTEST_REG_DMABUF_HOLD 0x0c  /* RW: none is released while 1 */
 #define XEN_QTEST_REG_DMABUF_CACHING 0x10 /* RW: DMA_BUF_CACHING_* of all */
+#define XEN_QTEST_REG_DMABUF_ALLOC 0x14 /* of the last export: XenDmabufAlloc */
 #define XEN_QTEST_REG_ARG(n)    (0x20 + 4 * (n))        /* RW */
 #define XEN_QTEST_NR_ARGS       4
 #define XEN_QTEST_REG_COMMAND   0x30    /* WO: enum XenQtestCommand */

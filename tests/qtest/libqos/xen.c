@@ -449,6 +449,11 @@ void qxen_dmabuf_caching(QXen *xen, uint32_t caching)
     reg_write(xen, XEN_QTEST_REG_DMABUF_CACHING, caching);
 }
 
+XenDmabufAlloc qxen_dmabuf_alloc(QXen *xen)
+{
+    return reg_read(xen, XEN_QTEST_REG_DMABUF_ALLOC);
+}
+
 /* Event channels */
 
 uint32_t qxen_evtchn_alloc(QXen *xen)

@@ -11,6 +11,7 @@
 #define LIBQOS_XEN_H
 
 #include "libqos-malloc.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-qtest.h"
 #include "hw/xen/xen_backend_ops.h"
 
@@ -187,6 +188,9 @@ int qxen_backend_grant(QXen *xen, uint32_t ref);
 void qxen_dmabuf_hold(QXen *xen, bool hold);
 /** qxen_dmabuf_caching: dma-bufs are mapped so, DMA_BUF_CACHING_* */
 void qxen_dmabuf_caching(QXen *xen, uint32_t caching);
+
+/** qxen_dmabuf_alloc: what the last export was asked to be mapped on */
+XenDmabufAlloc qxen_dmabuf_alloc(QXen *xen);
 
 /* Event channels */
 
