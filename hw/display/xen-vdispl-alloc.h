@@ -59,8 +59,8 @@ typedef struct XenVDisplAllocator {
 /**
  * xen_vdispl_udmabuf - ordinary memory
  *
- * Where there is no /dev/udmabuf, it is a plain file: Linux neither grants that
- * nor puts grants into it, the xen-qtest machine does.
+ * Where there is no /dev/udmabuf, it is a plain file, if
+ * xen_dmabuf_takes_files().
  */
 extern const XenVDisplAllocator xen_vdispl_udmabuf;
 

@@ -197,6 +197,10 @@ static bool xen_vdispl_memory_place(XenVDisplMemory *mem,
                                     const XenVDisplBuffersConfig *config,
                                     const XenVDisplShape *shape, Error **errp)
 {
+    /* Nobody has asked yet, if exports have worked so far. */
+    if (!xen_dmabuf_can_place(errp)) {
+        return false;
+    }
     mem->allocator = config->allocator;
     if (!mem->allocator->alloc(config->rendernode, shape, &mem->alloc, errp)) {
         return false;

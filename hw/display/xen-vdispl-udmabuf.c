@@ -9,8 +9,19 @@
 #include "qemu/memfd.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
+#include "hw/xen/xen-dmabuf.h"
 #include "standard-headers/linux/udmabuf.h"
 #include "xen-vdispl-alloc.h"
+
+static bool xen_vdispl_udmabuf_probe(const char *node, Error **errp)
+{
+    if (!xen_dmabuf_takes_files() && access("/dev/udmabuf", R_OK | W_OK) < 0) {
+        error_setg_errno(errp, errno, "cannot use /dev/udmabuf, which Linux "
+                         "has with CONFIG_UDMABUF");
+        return false;
+    }
+    return true;
+}
 
 static bool xen_vdispl_udmabuf_alloc(const char *node,
                                      const XenVDisplShape *shape,
@@ -28,9 +39,12 @@ static bool xen_vdispl_udmabuf_alloc(const char *node,
         return false;
     }
     device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-    if (device < 0) {
+    if (device < 0 && xen_vdispl_udmabuf_probe(node, errp)) {
         alloc->fd = memfd;
         return true;
+    } else if (device < 0) {
+        close(memfd);
+        return false;
     }
     alloc->fd = ioctl(device, UDMABUF_CREATE, &create);
     if (alloc->fd < 0) {
@@ -44,6 +58,7 @@ static bool xen_vdispl_udmabuf_alloc(const char *node,
 
 const XenVDisplAllocator xen_vdispl_udmabuf = {
     .name = "udmabuf",
+    .probe = xen_vdispl_udmabuf_probe,
     .alloc = xen_vdispl_udmabuf_alloc,
 };
 

@@ -1077,6 +1077,7 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
         .max_mapped = vdispl->max_mapped,
         .max_buffers = vdispl->max_buffers,
     };
+    Error *err = NULL;
     char *be_alloc;
 
     if (!xen_vdispl_check_rendernode(vdispl, errp) ||
@@ -1103,12 +1104,10 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
         warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
                     "allocated by the backend, which property 'be-alloc' does "
                     "not allow", xendev->name);
-    } else if (vdispl->be_alloc && vdispl->allocator == &xen_vdispl_udmabuf &&
-               access("/dev/udmabuf", R_OK | W_OK) < 0) {
-        warn_report(TYPE_XEN_VDISPL " %s: the guest was promised buffers "
-                    "allocated by the backend, which need /dev/udmabuf (%s); "
-                    "provide it or configure be-alloc=0", xendev->name,
-                    strerror(errno));
+    } else if (vdispl->be_alloc && !xen_vdispl_udmabuf.probe(NULL, &err)) {
+        warn_reportf_err(err, TYPE_XEN_VDISPL " %s: the guest was promised "
+                         "buffers allocated by the backend (be-alloc=1): ",
+                         xendev->name);
     }
 
     vdispl->bufs = xen_vdispl_buffers_new(&config, &xen_vdispl_buffers_ops,

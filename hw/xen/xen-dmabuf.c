@@ -110,6 +110,12 @@ void xen_dmabuf_drawn(int fd)
     xen_dmabuf_sync(fd, DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW);
 }
 
+bool xen_dmabuf_takes_files(void)
+{
+    return xen_dmabuf_ops && xen_dmabuf_ops->takes_files &&
+        xen_dmabuf_ops->takes_files();
+}
+
 static xengnttab_handle *xen_dmabuf_open(Error **errp)
 {
     xengnttab_handle *xgt = xen_dmabuf_ops->open();

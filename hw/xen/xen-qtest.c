@@ -756,6 +756,11 @@ static int dmabuf_sync(int fd, uint64_t flags)
                       XEN_QTEST_CALL_DMABUF_SYNC_START) ? -1 : 0;
 }
 
+static bool dmabuf_takes_files(void)
+{
+    return !call_fails(xen_qtest, XEN_QTEST_CALL_DMABUF_FILES);
+}
+
 static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
     .probe_export = dmabuf_probe_export,
     .probe_map = dmabuf_probe_map,
@@ -771,6 +776,7 @@ static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
     .imp_release = dmabuf_imp_release,
     .caching = dmabuf_caching,
     .sync = dmabuf_sync,
+    .takes_files = dmabuf_takes_files,
 };
 
 /* Foreign memory */

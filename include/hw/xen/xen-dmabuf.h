@@ -67,6 +67,9 @@ typedef enum XenDmabufAlloc {
  * @sync: DMA_BUF_IOCTL_SYNC with @flags on any dma-buf. Returns -1 and errno,
  *        or 0
  *
+ * @takes_files: whether plain files do for dma-bufs here, as they do for
+ *               xen-qtest; NULL: they do not
+ *
  * docs/specs/gntdev-dmabuf.rst has the system calls that are below.
  */
 struct dmabuf_backend_ops {
@@ -92,6 +95,7 @@ struct dmabuf_backend_ops {
     int (*imp_release)(xengnttab_handle *xgt, uint32_t fd);
     uint32_t (*caching)(int fd);
     int (*sync)(int fd, uint64_t flags);
+    bool (*takes_files)(void);
 };
 
 /* NULL without Xen, or with a QEMU that was built without its libraries */
@@ -211,6 +215,9 @@ void *xen_dmabuf_map(int fd, uint64_t offset, size_t size, Error **errp);
  */
 void xen_dmabuf_drawn(int fd);
 
+/** xen_dmabuf_takes_files - whether plain files do for dma-bufs here */
+bool xen_dmabuf_takes_files(void);
+
 typedef struct XenDmabufGrants XenDmabufGrants;
 
 /**
@@ -233,7 +240,8 @@ XenDmabufGrants *xen_dmabuf_grant(uint32_t domid, int fd, uint32_t *refs,
  * @grants: from xen_dmabuf_grant()
  *
  * The domain can map none of them any more. What it has mapped it may go on
- * using: the kernel keeps the dma-buf's memory for as long as that.
+ * using: the kernel keeps the dma-buf's memory for as long as that, if it has
+ * this project's patches.
  */
 void xen_dmabuf_grant_end(XenDmabufGrants *grants);
 

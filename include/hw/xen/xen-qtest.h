@@ -141,6 +141,7 @@ typedef enum XenQtestCall {
     XEN_QTEST_CALL_DMABUF_PROBE_MAP,
     XEN_QTEST_CALL_DMABUF_MAP,  /* of grants into a dma-buf */
     XEN_QTEST_CALL_DMABUF_NOTIFY,
+    XEN_QTEST_CALL_DMABUF_FILES, /* whether they do for dma-bufs */
     XEN_QTEST_NR_CALLS,
 } XenQtestCall;
 
