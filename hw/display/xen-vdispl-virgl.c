@@ -13,6 +13,7 @@
 #include "qapi/error.h"
 #include "qobject/qdict.h"
 #include "hw/qdev-core.h"
+#include "standard-headers/drm/drm_fourcc.h"
 #include "standard-headers/linux/virtio_gpu.h"
 #include "xen-vdispl-alloc.h"
 
@@ -53,6 +54,9 @@ static void xen_vdispl_current_restore(const XenVDisplCurrent *current)
     if (current->display != EGL_NO_DISPLAY) {
         eglMakeCurrent(current->display, current->draw, current->read,
                        current->context);
+    } else if (eglGetCurrentDisplay() != EGL_NO_DISPLAY) {
+        eglMakeCurrent(eglGetCurrentDisplay(), EGL_NO_SURFACE, EGL_NO_SURFACE,
+                       EGL_NO_CONTEXT);
     }
 }
 
@@ -98,6 +102,7 @@ static DeviceListener xen_vdispl_virgl_listener = {
 static bool xen_vdispl_virgl_start(const char *node, Error **errp)
 {
     int flags = VIRGL_RENDERER_USE_EGL;
+    bool several = false;
     int ret;
 
     if (started) {
@@ -109,7 +114,7 @@ static bool xen_vdispl_virgl_start(const char *node, Error **errp)
         return true;
     }
     /* One that is there but has not started virglrenderer yet would fail. */
-    if (object_resolve_path_type("", TYPE_VIRTIO_GPU_GL, NULL)) {
+    if (object_resolve_path_type("", TYPE_VIRTIO_GPU_GL, &several) || several) {
         error_setg(errp, "a virtio-gpu-gl device has virglrenderer for itself");
         return false;
     }
@@ -152,17 +157,25 @@ static bool xen_vdispl_virgl_probe(const char *node, Error **errp)
 static bool xen_vdispl_virgl_export(const XenVDisplShape *shape,
                                     uint32_t resource, int *fd, Error **errp)
 {
-    struct virgl_renderer_resource_info info;
+    struct virgl_renderer_resource_info_ext info = { 0 };
     int stride, offset;
-    int ret = virgl_renderer_resource_get_info(resource, &info);
+    int ret = virgl_renderer_resource_get_info_ext(resource, &info);
 
     if (!ret) {
-        ret = virgl_renderer_get_fd_for_texture2(info.tex_id, fd, &stride,
+        ret = virgl_renderer_get_fd_for_texture2(info.base.tex_id, fd, &stride,
                                                  &offset);
     }
     if (ret) {
         error_setg(errp, "virglrenderer's texture has no dma-buf (Mesa's "
                    "llvmpipe needs /dev/udmabuf for it)");
+        return false;
+    }
+    /* Mesa's llvmpipe, which knows rows only, has none. */
+    if (info.modifiers != DRM_FORMAT_MOD_LINEAR &&
+        info.modifiers != DRM_FORMAT_MOD_INVALID) {
+        error_setg(errp, "virglrenderer's texture is not made of rows: "
+                   "modifier 0x%" PRIx64, info.modifiers);
+        close(*fd);
         return false;
     }
     if (!xen_vdispl_alloc_fits(shape, *fd, offset, stride, errp)) {
