@@ -9,6 +9,7 @@
 #include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-vdispl-compat.h"
 #include "ui/dbus-module.h"
+#include "ui/qemu-spice-module.h"
 #include "xen-vdispl-gl.h"
 #include "trace.h"
 
@@ -27,7 +28,8 @@ struct XenVDisplGL {
     QSLIST_HEAD(, XenVDisplGLScanout) retired;
     bool blocked;
     bool refused;   /* the display has failed to import one */
-    XenVDisplGLIdle *idle;
+    bool told;
+    const XenVDisplGLOps *ops;
     void *opaque;
 };
 
@@ -57,13 +59,15 @@ static void xen_vdispl_gl_retire(XenVDisplGL *gl)
     }
 }
 
-XenVDisplGL *xen_vdispl_gl_new(QemuConsole *con, XenVDisplGLIdle *idle,
+XenVDisplGL *xen_vdispl_gl_new(QemuConsole *con, const XenVDisplGLOps *ops,
                                void *opaque)
 {
     XenVDisplGL *gl = g_new0(XenVDisplGL, 1);
 
     gl->con = con;
-    gl->idle = idle;
+    /* Whoever had the console before may have left it so. */
+    gl->blocked = qemu_console_is_gl_blocked(con);
+    gl->ops = ops;
     gl->opaque = opaque;
     QSLIST_INIT(&gl->retired);
     return gl;
@@ -73,6 +77,11 @@ void xen_vdispl_gl_free(XenVDisplGL *gl)
 {
     xen_vdispl_gl_release_retired(gl);
     g_free(gl);
+}
+
+void xen_vdispl_gl_reset(XenVDisplGL *gl)
+{
+    gl->refused = false;
 }
 
 bool xen_vdispl_gl_shown(const XenVDisplGL *gl)
@@ -85,30 +94,57 @@ bool xen_vdispl_gl_busy(const XenVDisplGL *gl)
     return !QSLIST_EMPTY(&gl->retired);
 }
 
+bool xen_vdispl_gl_blocked(const XenVDisplGL *gl)
+{
+    return gl->blocked;
+}
+
 void xen_vdispl_gl_block(XenVDisplGL *gl, bool block)
 {
     gl->blocked = block;
-    if (!block && xen_vdispl_gl_busy(gl)) {
+    if (!block) {
         xen_vdispl_gl_release_retired(gl);
-        gl->idle(gl->opaque);
+        gl->ops->idle(gl->opaque);
     }
 }
 
-void xen_vdispl_gl_update(XenVDisplGL *gl)
+bool xen_vdispl_gl_update(XenVDisplGL *gl)
 {
+    if (!console_has_gl(gl->con)) {
+        return false;
+    }
     if (!gl->blocked) {
         xen_dmabuf_drawn(gl->shown->fb->fd);
         dpy_gl_update(gl->con, 0, 0, gl->shown->width, gl->shown->height);
     }
+    return true;
+}
+
+/* D-Bus and SPICE hand the dma-buf to their clients. */
+static bool xen_vdispl_gl_passes_on(void)
+{
+    return using_dbus_display || using_spice;
 }
 
 /*
  * Displays that draw import the dma-buf when they are given it, but do not say
- * whether that worked; those that pass it on, as D-Bus, do not look at it.
+ * whether that worked; those that pass it on do not look at it.
  */
 static bool xen_vdispl_gl_accepted(QemuDmaBuf *dmabuf)
 {
-    return using_dbus_display || qemu_dmabuf_get_texture(dmabuf);
+    return xen_vdispl_gl_passes_on() || qemu_dmabuf_get_texture(dmabuf);
+}
+
+static void xen_vdispl_gl_refuse(XenVDisplGL *gl)
+{
+    if (!gl->told) {
+        info_report("xen-vdispl: the display cannot import a guest's buffer as "
+                    "a dma-buf, so it is uploaded (reported once)");
+    }
+    gl->told = true;
+    gl->refused = true;
+    xen_vdispl_gl_hide(gl);
+    gl->ops->refused(gl->opaque);
 }
 
 bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
@@ -119,6 +155,7 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
     bool accepted;
 
     if (!console_has_gl(gl->con) || gl->refused || fb->fd < 0 ||
+        fb->format->cpp != sizeof(uint32_t) ||
         !QEMU_IS_ALIGNED(fb->fd_offset + offset, sizeof(uint32_t)) ||
         !QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) ||
         !qemu_drm_format_to_pixman(fb->format->fourcc)) {
@@ -139,20 +176,18 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
     xen_vdispl_gl_retire(gl);
     gl->shown = scanout;
 
-    /* Displays that read pixels back need a surface for them. */
-    qemu_console_resize(gl->con, width, height);
+    /* Displays that may read pixels back need a surface for them. */
+    if (!xen_vdispl_gl_passes_on()) {
+        qemu_console_resize(gl->con, width, height);
+    }
     xen_dmabuf_drawn(fb->fd);
     dpy_gl_scanout_dmabuf(gl->con, dmabuf);
     accepted = xen_vdispl_gl_accepted(dmabuf);
     trace_xen_vdispl_gl_show(fb->fb_cookie, fb->fd, width, height, accepted);
     if (!accepted) {
-        info_report("xen-vdispl: the display cannot import a guest's buffer as "
-                    "a dma-buf, so it is uploaded");
-        gl->refused = true;
-        xen_vdispl_gl_hide(gl);
+        xen_vdispl_gl_refuse(gl);
         return false;
     }
-    /* One that is under way goes on, for the buffer before. */
     dpy_gl_update(gl->con, 0, 0, width, height);
     return true;
 }

@@ -16,24 +16,38 @@
 typedef struct XenVDisplGL XenVDisplGL;
 
 /**
- * XenVDisplGLIdle - the display has let go
- * @opaque: as given to xen_vdispl_gl_new()
+ * struct XenVDisplGLOps - what a display with OpenGL has to say
+ * @idle: it has finished with a frame, xen_vdispl_gl_blocked() ends, and it
+ *        reads no framebuffer any more but the one that is shown
+ * @refused: it has failed to import one
  *
- * It reads no framebuffer any more but the one that is shown.
+ * Each is given @opaque of xen_vdispl_gl_new().
  */
-typedef void XenVDisplGLIdle(void *opaque);
+typedef struct XenVDisplGLOps {
+    void (*idle)(void *opaque);
+    void (*refused)(void *opaque);
+} XenVDisplGLOps;
 
 /**
  * xen_vdispl_gl_new - prepare a console for dma-bufs
  * @con: the console; it need not have OpenGL
- * @idle: called when xen_vdispl_gl_busy() ends
- * @opaque: passed to @idle
+ * @ops: called when something has happened
+ * @opaque: passed to @ops
  */
-XenVDisplGL *xen_vdispl_gl_new(QemuConsole *con, XenVDisplGLIdle *idle,
+XenVDisplGL *xen_vdispl_gl_new(QemuConsole *con, const XenVDisplGLOps *ops,
                                void *opaque);
 
 /** xen_vdispl_gl_free - @gl shows nothing by now */
 void xen_vdispl_gl_free(XenVDisplGL *gl);
+
+/**
+ * xen_vdispl_gl_reset - forget the guest
+ * @gl: the console, which shows nothing by now
+ *
+ * What the display has failed to import of one guest's, it may import of the
+ * next's.
+ */
+void xen_vdispl_gl_reset(XenVDisplGL *gl);
 
 /**
  * xen_vdispl_gl_show - show a framebuffer
@@ -60,9 +74,19 @@ bool xen_vdispl_gl_shown(const XenVDisplGL *gl);
  * xen_vdispl_gl_update - the framebuffer that is shown may have changed
  * @gl: the console
  *
- * Does nothing while the display has not finished with the last update.
+ * Does nothing while xen_vdispl_gl_blocked().
+ *
+ * Returns: false when there is no OpenGL any more: show a surface instead.
  */
-void xen_vdispl_gl_update(XenVDisplGL *gl);
+bool xen_vdispl_gl_update(XenVDisplGL *gl);
+
+/**
+ * xen_vdispl_gl_blocked - whether the display has not finished with a frame
+ * @gl: the console
+ *
+ * What it is given meanwhile may wait in QEMU's memory.
+ */
+bool xen_vdispl_gl_blocked(const XenVDisplGL *gl);
 
 /**
  * xen_vdispl_gl_busy - whether the display may read more than what is shown

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
@@ -17,10 +18,15 @@
 
 typedef enum XenVDisplFlip {
     FLIP_NONE,
-    FLIP_QUEUED,    /* waits for the next refresh */
+    FLIP_QUEUED,    /* is what is shown next */
     FLIP_RELEASING, /* is shown, but someone still reads the buffer before */
     FLIP_UNSENT,    /* is complete, but the guest cannot be told yet */
 } XenVDisplFlip;
+
+/* The visible part of a framebuffer, in pixels */
+typedef struct XenVDisplPart {
+    uint32_t x, y, width, height;
+} XenVDisplPart;
 
 /*
  * A framebuffer on its way to the viewers without a copy. Lives as long as the
@@ -42,22 +48,29 @@ struct XenVDisplHead {
     uint32_t viewer_width, viewer_height;
     uint32_t refresh_rate;
 
-    /* The visible part of a framebuffer, by SET_CONFIG. */
+    /* By SET_CONFIG */
     bool enabled;
-    uint32_t x, y, visible_width, visible_height;
+    XenVDisplPart config;
 
     /* What is shown: by gl, or scanout or shadow is set, or nothing is. */
     XenVDisplFb *fb;
+    XenVDisplPart part;
     XenVDisplGL *gl;
     XenVDisplScanout *scanout;
     pixman_image_t *shadow;
 
+    /* What is shown next: from a refresh on at which the display takes it. */
+    XenVDisplFb *next_fb;
+    bool overdue;
+    int64_t next_time;  /* not before this, as one has been shown */
+
     XenVDisplFlip flip;
-    XenVDisplFb *flip_fb;
     uint64_t flip_cookie;
     XenVDisplScanout *releasing;
     QEMUTimer *timer;
-    XenVDisplFlipDone *flip_done;
+    QEMUTimer *flip_timer;
+    bool flip_warned;
+    const XenVDisplHeadOps *ops;
     void *opaque;
 
     uint64_t flips;
@@ -66,10 +79,15 @@ struct XenVDisplHead {
     uint32_t rate_flips, rate;
 };
 
-/* The next of the moments that are a refresh apart. */
+/* Refreshes are the moments that are multiples of this. */
+static int64_t xen_vdispl_head_period(const XenVDisplHead *head)
+{
+    return NANOSECONDS_PER_SECOND / head->refresh_rate;
+}
+
 static void xen_vdispl_head_await_refresh(XenVDisplHead *head)
 {
-    int64_t period = NANOSECONDS_PER_SECOND / head->refresh_rate;
+    int64_t period = xen_vdispl_head_period(head);
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 
     timer_mod(head->timer, (now / period + 1) * period);
@@ -95,7 +113,8 @@ static void xen_vdispl_head_count_flip(XenVDisplHead *head)
 
 static void xen_vdispl_head_finish_flip(XenVDisplHead *head)
 {
-    if (head->flip_done(head->opaque, head->flip_cookie)) {
+    timer_del(head->flip_timer);
+    if (head->ops->flip_done(head->opaque, head->flip_cookie)) {
         head->flip = FLIP_NONE;
         xen_vdispl_head_count_flip(head);
     } else {
@@ -105,14 +124,35 @@ static void xen_vdispl_head_finish_flip(XenVDisplHead *head)
 }
 
 /* Somebody has let go of something. */
-static void xen_vdispl_head_released(void *opaque)
+static void xen_vdispl_head_released(XenVDisplHead *head)
 {
-    XenVDisplHead *head = opaque;
-
     if (head->flip == FLIP_RELEASING && !head->releasing &&
         !xen_vdispl_gl_busy(head->gl)) {
         xen_vdispl_head_finish_flip(head);
     }
+}
+
+/*
+ * A viewer does not take the picture, or does not let go of the one before, for
+ * longer than a guest can wait. The guest goes on, and may draw into what is
+ * still read; the memory stays until it is not.
+ */
+static void xen_vdispl_head_flip_overdue(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    if (!head->flip_warned) {
+        head->flip_warned = true;
+        warn_report("xen-vdispl: a viewer of connector %u takes longer than "
+                    "the guest can wait for a page flip (reported once)",
+                    head->index);
+    }
+    trace_xen_vdispl_flip_overdue(head->index, head->flip_cookie);
+    if (head->releasing) {
+        head->releasing->head = NULL;
+        head->releasing = NULL;
+    }
+    xen_vdispl_head_finish_flip(head);
 }
 
 static void xen_vdispl_scanout_done(void *opaque)
@@ -143,7 +183,8 @@ static void xen_vdispl_scanout_released(pixman_image_t *image, void *opaque)
 static size_t xen_vdispl_head_offset(const XenVDisplHead *head,
                                      const XenVDisplFb *fb)
 {
-    return (size_t)head->y * fb->stride + (size_t)head->x * fb->format->cpp;
+    return (size_t)head->part.y * fb->stride +
+        (size_t)head->part.x * fb->format->cpp;
 }
 
 /*
@@ -153,7 +194,7 @@ static size_t xen_vdispl_head_offset(const XenVDisplHead *head,
 static void xen_vdispl_head_convert(XenVDisplHead *head)
 {
     const XenVDisplFb *fb = head->fb;
-    uint32_t width = head->visible_width;
+    uint32_t width = head->part.width;
     size_t row = (size_t)width * fb->format->cpp;
     size_t stride = ROUND_UP(row, sizeof(uint32_t));
     const uint8_t *data = fb->data + xen_vdispl_head_offset(head, fb);
@@ -161,13 +202,13 @@ static void xen_vdispl_head_convert(XenVDisplHead *head)
     pixman_image_t *src = pixman_image_create_bits(fb->format->pixman, width,
                                                    1, line, stride);
 
-    for (uint32_t y = 0; y < head->visible_height; y++) {
+    for (uint32_t y = 0; y < head->part.height; y++) {
         memcpy(line, data + (size_t)y * fb->stride, row);
         pixman_image_composite(PIXMAN_OP_SRC, src, NULL, head->shadow,
                                0, 0, 0, 0, 0, y, width, 1);
     }
     pixman_image_unref(src);
-    head->bytes_copied += (uint64_t)width * head->visible_height *
+    head->bytes_copied += (uint64_t)width * head->part.height *
         sizeof(uint32_t);
 }
 
@@ -190,8 +231,8 @@ static pixman_image_t *xen_vdispl_head_image(XenVDisplHead *head,
 
     /* Viewers only read, and the memory is mapped read-only. */
     image = pixman_image_create_bits_no_clear(fb->format->pixman,
-                                              head->visible_width,
-                                              head->visible_height,
+                                              head->part.width,
+                                              head->part.height,
                                               (uint32_t *)data, fb->stride);
     if (!image) {
         return NULL;
@@ -239,13 +280,13 @@ static void xen_vdispl_head_show_shadow(XenVDisplHead *head)
     DisplaySurface *surface;
 
     if (head->shadow &&
-        pixman_image_get_width(head->shadow) == head->visible_width &&
-        pixman_image_get_height(head->shadow) == head->visible_height) {
+        pixman_image_get_width(head->shadow) == head->part.width &&
+        pixman_image_get_height(head->shadow) == head->part.height) {
         return;
     }
     g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
-    surface = qemu_create_displaysurface(head->visible_width,
-                                         head->visible_height);
+    surface = qemu_create_displaysurface(head->part.width,
+                                         head->part.height);
     head->shadow = pixman_image_ref(surface->image);
     dpy_gfx_replace_surface(head->con, surface);
 }
@@ -269,7 +310,7 @@ static bool xen_vdispl_head_show_memory(XenVDisplHead *head)
 
     if (xen_vdispl_gl_show(head->gl, head->fb,
                            xen_vdispl_head_offset(head, head->fb),
-                           head->visible_width, head->visible_height)) {
+                           head->part.width, head->part.height)) {
         return true;
     }
     xen_vdispl_gl_hide(head->gl);
@@ -287,13 +328,16 @@ static bool xen_vdispl_head_show_memory(XenVDisplHead *head)
 }
 
 /*
- * Puts @fb on the console, or nothing. A queued page flip ends with this: it
- * is complete when the framebuffer before is no longer read.
+ * Puts @part of @fb on the console, or nothing, in place of what was to be
+ * next. A queued page flip ends with this: it is complete when the framebuffer
+ * before is no longer read.
  */
-static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
+static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb,
+                                 const XenVDisplPart *part)
 {
     XenVDisplScanout *old = g_steal_pointer(&head->scanout);
     XenVDisplFb *old_fb = head->fb;
+    XenVDisplFb *next_fb = g_steal_pointer(&head->next_fb);
     bool flipping = head->flip == FLIP_QUEUED;
 
     if (flipping) {
@@ -303,6 +347,8 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
     }
 
     head->fb = fb ? xen_vdispl_fb_ref(fb) : NULL;
+    head->part = *part;
+    head->overdue = false;
     if (!fb) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
         xen_vdispl_gl_hide(head->gl);
@@ -314,18 +360,37 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb)
         xen_vdispl_head_convert(head);
         dpy_gfx_update_full(head->con);
     }
+    if (fb) {
+        head->next_time = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+            xen_vdispl_head_period(head);
+    }
     if (old_fb) {
         xen_vdispl_fb_unref(old_fb);
     }
+    if (next_fb) {
+        xen_vdispl_fb_unref(next_fb);
+    }
     trace_xen_vdispl_show(head->index, fb ? fb->fb_cookie : 0,
-                          fb ? head->visible_width : 0,
-                          fb ? head->visible_height : 0,
+                          fb ? head->part.width : 0,
+                          fb ? head->part.height : 0,
                           xen_vdispl_head_path(head));
 
     if (flipping) {
-        g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
         head->flip = FLIP_RELEASING;
         xen_vdispl_head_released(head);
+    }
+}
+
+/*
+ * Shows what is next, unless the display has not finished with the frame
+ * before: more would only pile up there.
+ */
+static void xen_vdispl_head_show_next(XenVDisplHead *head)
+{
+    if (xen_vdispl_gl_blocked(head->gl)) {
+        head->overdue = true;
+    } else {
+        xen_vdispl_head_show(head, head->next_fb, &head->config);
     }
 }
 
@@ -333,24 +398,55 @@ static void xen_vdispl_head_refresh(void *opaque)
 {
     XenVDisplHead *head = opaque;
 
-    switch (head->flip) {
-    case FLIP_QUEUED:
-        xen_vdispl_head_show(head, head->flip_fb);
-        break;
-    case FLIP_UNSENT:
+    if (head->flip == FLIP_UNSENT) {
         xen_vdispl_head_finish_flip(head);
-        break;
-    default:
-        break;
     }
+    if (head->next_fb) {
+        xen_vdispl_head_show_next(head);
+    }
+}
+
+/* The display has finished with a frame. */
+static void xen_vdispl_head_gl_idle(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    xen_vdispl_head_released(head);
+    if (head->overdue) {
+        xen_vdispl_head_show_next(head);
+    }
+}
+
+static void xen_vdispl_head_gl_refused(void *opaque)
+{
+    XenVDisplHead *head = opaque;
+
+    head->ops->refused(head->opaque);
+}
+
+static const XenVDisplGLOps xen_vdispl_gl_ops = {
+    .idle = xen_vdispl_head_gl_idle,
+    .refused = xen_vdispl_head_gl_refused,
+};
+
+/* One picture a refresh, however fast the guest is: the last one. */
+static void xen_vdispl_head_queue(XenVDisplHead *head, XenVDisplFb *fb)
+{
+    if (head->next_fb) {
+        xen_vdispl_fb_unref(head->next_fb);
+    }
+    head->next_fb = xen_vdispl_fb_ref(fb);
+    xen_vdispl_head_await_refresh(head);
 }
 
 /* True when the visible part lies within the framebuffer. */
 static bool xen_vdispl_head_fits(const XenVDisplHead *head,
                                  const XenVDisplFb *fb)
 {
-    return head->x + (uint64_t)head->visible_width <= fb->width &&
-           head->y + (uint64_t)head->visible_height <= fb->height;
+    const XenVDisplPart *part = &head->config;
+
+    return part->x + (uint64_t)part->width <= fb->width &&
+           part->y + (uint64_t)part->height <= fb->height;
 }
 
 int xen_vdispl_head_set_config(XenVDisplHead *head,
@@ -359,7 +455,9 @@ int xen_vdispl_head_set_config(XenVDisplHead *head,
 {
     if (!fb) {
         head->enabled = false;
-        xen_vdispl_head_show(head, NULL);
+        if (head->fb || head->next_fb) {
+            xen_vdispl_head_show(head, NULL, &head->part);
+        }
         return 0;
     }
 
@@ -383,11 +481,16 @@ int xen_vdispl_head_set_config(XenVDisplHead *head,
     }
 
     head->enabled = true;
-    head->x = req->x;
-    head->y = req->y;
-    head->visible_width = MIN(req->width - req->x, head->max_width);
-    head->visible_height = MIN(req->height - req->y, head->max_height);
-    xen_vdispl_head_show(head, fb);
+    head->config = (XenVDisplPart) {
+        .x = req->x,
+        .y = req->y,
+        .width = MIN(req->width - req->x, head->max_width),
+        .height = MIN(req->height - req->y, head->max_height),
+    };
+    xen_vdispl_head_queue(head, fb);
+    if (qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) >= head->next_time) {
+        xen_vdispl_head_show_next(head);
+    }
     return 0;
 }
 
@@ -400,8 +503,8 @@ int xen_vdispl_head_page_flip(XenVDisplHead *head, XenVDisplFb *fb,
     }
     if (!xen_vdispl_head_fits(head, fb)) {
         error_setg(errp, "%ux%u at %u,%u is not within the framebuffer of "
-                   "%ux%u", head->visible_width, head->visible_height,
-                   head->x, head->y, fb->width, fb->height);
+                   "%ux%u", head->config.width, head->config.height,
+                   head->config.x, head->config.y, fb->width, fb->height);
         return -XEN_EINVAL;
     }
     if (head->flip != FLIP_NONE) {
@@ -410,36 +513,45 @@ int xen_vdispl_head_page_flip(XenVDisplHead *head, XenVDisplFb *fb,
     }
 
     head->flip = FLIP_QUEUED;
-    head->flip_fb = xen_vdispl_fb_ref(fb);
     head->flip_cookie = fb->fb_cookie;
-    xen_vdispl_head_await_refresh(head);
+    timer_mod(head->flip_timer, qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+              XEN_VDISPL_PATIENCE_NS);
+    xen_vdispl_head_queue(head, fb);
     return 0;
 }
 
 void xen_vdispl_head_forget_fb(XenVDisplHead *head, const XenVDisplFb *fb)
 {
-    if (head->flip_fb == fb) {
-        g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
-        xen_vdispl_head_finish_flip(head);
+    if (head->next_fb == fb) {
+        g_clear_pointer(&head->next_fb, xen_vdispl_fb_unref);
+        head->overdue = false;
+        if (head->flip == FLIP_QUEUED) {
+            xen_vdispl_head_finish_flip(head);
+        }
     }
     if (head->fb == fb) {
-        xen_vdispl_head_show(head, NULL);
+        xen_vdispl_head_show(head, head->next_fb, &head->config);
     }
 }
 
 void xen_vdispl_head_reset(XenVDisplHead *head)
 {
     timer_del(head->timer);
-    g_clear_pointer(&head->flip_fb, xen_vdispl_fb_unref);
+    timer_del(head->flip_timer);
+    g_clear_pointer(&head->next_fb, xen_vdispl_fb_unref);
+    head->overdue = false;
     head->flip = FLIP_NONE;
+    head->flip_warned = false;
     if (head->releasing) {
         head->releasing->head = NULL;
         head->releasing = NULL;
     }
     if (head->fb) {
-        xen_vdispl_head_show(head, NULL);
+        xen_vdispl_head_show(head, NULL, &head->part);
     }
+    xen_vdispl_gl_reset(head->gl);
     head->enabled = false;
+    head->next_time = 0;
     head->max_width = head->width;
     head->max_height = head->height;
 }
@@ -470,6 +582,16 @@ void xen_vdispl_head_stats(XenVDisplHead *head, XenVDisplHeadStats *stats)
     stats->path = xen_vdispl_head_path(head);
 }
 
+/* The display has taken its OpenGL with it: there are surfaces for others. */
+static void xen_vdispl_head_gl_gone(XenVDisplHead *head)
+{
+    if (head->next_fb) {
+        xen_vdispl_head_show(head, head->next_fb, &head->config);
+    } else {
+        xen_vdispl_head_show(head, head->fb, &head->part);
+    }
+}
+
 /*
  * A guest may draw into the framebuffer that is shown and tell nobody, so the
  * console's own refresh looks at all of it.
@@ -482,7 +604,9 @@ static void xen_vdispl_head_gfx_update(void *opaque)
         return;
     }
     if (xen_vdispl_gl_shown(head->gl)) {
-        xen_vdispl_gl_update(head->gl);
+        if (!xen_vdispl_gl_update(head->gl)) {
+            xen_vdispl_head_gl_gone(head);
+        }
         return;
     }
     if (head->shadow) {
@@ -518,7 +642,7 @@ static pixman_image_t *xen_vdispl_head_gl_image(void *opaque)
     return head->fb ? xen_vdispl_head_image(head, head->fb, NULL) : NULL;
 }
 
-static const GraphicHwOps xen_vdispl_head_ops = {
+static const GraphicHwOps xen_vdispl_console_ops = {
     .gfx_update = xen_vdispl_head_gfx_update,
     .ui_info = xen_vdispl_head_ui_info,
     .gl_block = xen_vdispl_head_gl_block,
@@ -528,8 +652,7 @@ static const GraphicHwOps xen_vdispl_head_ops = {
 XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
                                    const char *label, uint32_t width,
                                    uint32_t height, uint32_t refresh_rate,
-                                   XenVDisplFlipDone *flip_done,
-                                   void *opaque)
+                                   const XenVDisplHeadOps *ops, void *opaque)
 {
     XenVDisplHead *head = g_new0(XenVDisplHead, 1);
 
@@ -537,14 +660,16 @@ XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
     head->width = head->max_width = width;
     head->height = head->max_height = height;
     head->refresh_rate = refresh_rate;
-    head->flip_done = flip_done;
+    head->ops = ops;
     head->opaque = opaque;
     head->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, xen_vdispl_head_refresh,
                                head);
-    head->con = xen_vdispl_screens_take(&xen_vdispl_head_ops, head) ?:
-        graphic_console_init(dev, index, &xen_vdispl_head_ops, head);
+    head->flip_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL,
+                                    xen_vdispl_head_flip_overdue, head);
+    head->con = xen_vdispl_screens_take(&xen_vdispl_console_ops, head) ?:
+        graphic_console_init(dev, index, &xen_vdispl_console_ops, head);
     graphic_console_set_label(head->con, label);
-    head->gl = xen_vdispl_gl_new(head->con, xen_vdispl_head_released, head);
+    head->gl = xen_vdispl_gl_new(head->con, &xen_vdispl_gl_ops, head);
     return head;
 }
 
@@ -559,6 +684,7 @@ void xen_vdispl_head_free(XenVDisplHead *head)
         graphic_console_close(head->con);
     }
     xen_vdispl_gl_free(head->gl);
+    timer_free(head->flip_timer);
     timer_free(head->timer);
     g_free(head);
 }

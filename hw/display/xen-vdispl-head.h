@@ -15,17 +15,24 @@
 
 typedef struct XenVDisplHead XenVDisplHead;
 
+/* For whom a guest waits: the Linux frontend gives up after 3 s. */
+#define XEN_VDISPL_PATIENCE_NS (5 * NANOSECONDS_PER_SECOND / 2)
+
 /**
- * XenVDisplFlipDone - a page flip is complete
- * @opaque: as given to xen_vdispl_head_new()
- * @fb_cookie: the framebuffer that was flipped to
+ * struct XenVDisplHeadOps - what a head has to say
+ * @flip_done: a page flip to the framebuffer @fb_cookie is complete: nobody
+ *             reads the framebuffer before any more, or somebody does so for
+ *             longer than XEN_VDISPL_PATIENCE_NS. Returns false when the guest
+ *             cannot be told yet; the head asks again at the next refresh
+ * @refused: the display has not imported the framebuffer's dma-buf, and
+ *           uploads the pixels
  *
- * Called when the framebuffer before is no longer read by anyone.
- *
- * Returns: false when the guest cannot be told yet; the head asks again at
- * the next refresh.
+ * Each is given @opaque of xen_vdispl_head_new().
  */
-typedef bool XenVDisplFlipDone(void *opaque, uint64_t fb_cookie);
+typedef struct XenVDisplHeadOps {
+    bool (*flip_done)(void *opaque, uint64_t fb_cookie);
+    void (*refused)(void *opaque);
+} XenVDisplHeadOps;
 
 /**
  * struct XenVDisplHeadStats - what a head has done so far
@@ -50,16 +57,15 @@ typedef struct XenVDisplHeadStats {
  * @width: the connector's resolution in pixels
  * @height: the connector's resolution in pixels
  * @refresh_rate: page flips a second, at most
- * @flip_done: called when a page flip is complete
- * @opaque: passed to @flip_done
+ * @ops: called when something has happened
+ * @opaque: passed to @ops
  *
  * The console is one of a xen-vdispl-screens device if there is a free one.
  */
 XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
                                    const char *label, uint32_t width,
                                    uint32_t height, uint32_t refresh_rate,
-                                   XenVDisplFlipDone *flip_done,
-                                   void *opaque);
+                                   const XenVDisplHeadOps *ops, void *opaque);
 
 /**
  * xen_vdispl_head_free - close the console
@@ -81,6 +87,9 @@ void xen_vdispl_head_reset(XenVDisplHead *head);
  * @req: private copy of the request
  * @fb: the framebuffer it names, or NULL to disable the head
  * @errp: set on failure
+ *
+ * The framebuffer is shown at once, or from the next refresh on if one has been
+ * shown since the last.
  *
  * Returns: 0 or -XEN_Exx.
  */
@@ -104,8 +113,8 @@ int xen_vdispl_head_page_flip(XenVDisplHead *head, XenVDisplFb *fb,
  * @head: the head
  * @fb: the framebuffer
  *
- * If the head shows it, it shows nothing from now on; a page flip to it
- * completes.
+ * If the head shows it, it shows nothing from now on, or what was to be next; a
+ * page flip to it completes.
  */
 void xen_vdispl_head_forget_fb(XenVDisplHead *head, const XenVDisplFb *fb);
 

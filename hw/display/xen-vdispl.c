@@ -51,9 +51,6 @@ OBJECT_DECLARE_SIMPLE_TYPE(XenVDispl, XEN_VDISPL)
 #define DEFAULT_MAX_MAPPED (96 * MiB)
 #define DEFAULT_MAX_BUFFERS 64
 
-/* The Linux frontend waits 3 s for an answer. */
-#define DEFER_NS (5 * NANOSECONDS_PER_SECOND / 2)
-
 /*
  * A frontend that is closing waits for one of two things. Linux' xenbus, when
  * it resets a device after kexec, wants to see Closing; xen-drm-front, when it
@@ -113,6 +110,8 @@ struct XenVDispl {
     QEMUTimer *closing_timer;
     uint64_t errors;
     bool warned;
+    bool overdue_warned;
+    uint32_t paths_told;        /* bits, by XenVDisplPath */
     char *paths_missing;        /* why those before are not, or NULL */
     char *path_reason;          /* why it was not the best; NULL: it was */
 };
@@ -219,12 +218,13 @@ static void xen_vdispl_dbuf_unmapped(void *opaque, uint64_t dbuf_cookie)
 
 /*
  * Buffers go on a lesser path than they could. It is for the administrator to
- * do something about it, but a guest can have a part in it: said once.
+ * do something about it, but a guest can have a part in it: said once a path.
  */
 static void xen_vdispl_lesser_path(XenVDispl *vdispl, XenVDisplPath path,
                                    const char *why)
 {
-    if (!vdispl->path_reason) {
+    if (!(vdispl->paths_told & (1u << path))) {
+        vdispl->paths_told |= 1u << path;
         info_report(TYPE_XEN_VDISPL " %s: buffers are %s, %s",
                     vdispl->xendev.name, xen_vdispl_path_names[path], why);
     }
@@ -257,10 +257,17 @@ static void xen_vdispl_destroy_overdue(void *opaque)
 {
     XenVDisplDestroy *destroy = opaque;
     XenVDisplConnector *conn = destroy->conn;
+    XenVDispl *vdispl = conn->vdispl;
 
-    warn_report(TYPE_XEN_VDISPL " %s: a viewer has not released display "
-                "buffer 0x%" PRIx64 " in time", conn->vdispl->xendev.name,
-                (uint64_t)destroy->req.op.dbuf_destroy.dbuf_cookie);
+    trace_xen_vdispl_overdue(vdispl->xendev.name,
+                             destroy->req.op.dbuf_destroy.dbuf_cookie);
+    if (!vdispl->overdue_warned) {
+        vdispl->overdue_warned = true;
+        warn_report(TYPE_XEN_VDISPL " %s: a viewer has not released display "
+                    "buffer 0x%" PRIx64 " in time (reported once)",
+                    vdispl->xendev.name,
+                    (uint64_t)destroy->req.op.dbuf_destroy.dbuf_cookie);
+    }
     xen_vdispl_ring_respond(&conn->ring, &destroy->req, -XEN_EBUSY, 0);
     xen_vdispl_destroy_free(destroy);
 }
@@ -291,7 +298,8 @@ static int xen_vdispl_op_dbuf_destroy(void *opaque,
     destroy->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL,
                                   xen_vdispl_destroy_overdue, destroy);
     timer_mod(destroy->timer,
-              qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + DEFER_NS);
+              qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
+              XEN_VDISPL_PATIENCE_NS);
     QLIST_INSERT_HEAD(&vdispl->destroys, destroy, next);
     return XEN_VDISPL_DEFERRED;
 }
@@ -486,6 +494,22 @@ static bool xen_vdispl_flip_done(void *opaque, uint64_t fb_cookie)
     }
     return sent;
 }
+
+static void xen_vdispl_refused(void *opaque)
+{
+    XenVDisplConnector *conn = opaque;
+    XenVDispl *vdispl = conn->vdispl;
+
+    if (!vdispl->path_reason) {
+        vdispl->path_reason = g_strdup("the display cannot import a dma-buf, "
+                                       "so it uploads the pixels");
+    }
+}
+
+static const XenVDisplHeadOps xen_vdispl_head_ops = {
+    .flip_done = xen_vdispl_flip_done,
+    .refused = xen_vdispl_refused,
+};
 
 static bool xen_vdispl_frontend_uint(XenDevice *xendev, uint32_t index,
                                      const char *node, uint32_t *value,
@@ -1124,7 +1148,7 @@ static void xen_vdispl_realize(XenDevice *xendev, Error **errp)
         conn->head = xen_vdispl_head_new(DEVICE(vdispl), i, conn->unique_id,
                                          conn->width, conn->height,
                                          vdispl->refresh_rate,
-                                         xen_vdispl_flip_done, conn);
+                                         &xen_vdispl_head_ops, conn);
     }
 
     vdispl->backend_watch = xs_node_watch(xendev->xsh, xendev->backend_path,

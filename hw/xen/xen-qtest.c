@@ -522,6 +522,7 @@ static int dmabuf_exp_from_refs(struct xengntdev_handle *xgt, uint32_t domid,
         return -1;
     }
     trace_xen_qtest_dmabuf_export(buf->fd, count, refs[0]);
+    xgt->xen->dmabuf_alloc = alloc;
     *number = buf->fd;
     return 0;
 }

@@ -125,6 +125,7 @@ static gboolean client_update_dmabuf(QemuDBusDisplay1Listener *object,
     g_mutex_lock(&c->lock);
     if (c->hold_updates && !c->held) {
         c->held = invocation;
+        c->holds++;
     } else {
         qemu_dbus_display1_listener_complete_update_dmabuf(object, invocation);
     }

@@ -22,6 +22,7 @@
  * @copies: how often it was given a picture's pixels
  * @dmabufs: how often it was given a dma-buf
  * @updates: how often it was told of a change
+ * @holds: how often it did not answer that, see client_hold_updates()
  * @octets: of all pixels that were sent
  * @map_fd: the last memory or dma-buf, or -1
  * @offset: of the picture in @map_fd
@@ -39,7 +40,7 @@ typedef struct Client {
 
     GMutex lock;
     GCond called;
-    unsigned int maps, copies, dmabufs, updates;
+    unsigned int maps, copies, dmabufs, updates, holds;
     uint64_t octets;
     int map_fd;
     uint32_t offset, width, height, stride;

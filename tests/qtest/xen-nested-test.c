@@ -182,13 +182,20 @@ static void expect_path(const char *path)
     g_assert_cmpstr(qdict_get_try_str(answer, "return"), ==, paths);
 }
 
-/* Who allocates is the one who is asked to, and not udmabuf in his place */
-static void expect_allocator(void)
+/* Why some buffer did not come by a better way */
+static char *path_reason(void)
 {
     g_autoptr(QDict) answer =
         nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
                    "'path': 'vdispl0', 'property': 'path-reason'}}");
-    const char *reason = qdict_get_try_str(answer, "return");
+
+    return g_strdup(qdict_get_try_str(answer, "return"));
+}
+
+/* Who allocates is the one who is asked to, and not udmabuf in his place */
+static void expect_allocator(void)
+{
+    g_autofree char *reason = path_reason();
 
     if (strstr(reason, "not of")) {
         nested_fail("the buffers come from another allocator: %s", reason);

@@ -25,6 +25,9 @@
 #define WIDTH       800
 #define HEIGHT      600
 
+/* A device that is none will do where there is no GPU */
+#define DBUS_GL     "-display dbus,p2p=yes,gl=on,rendernode=/dev/null"
+
 typedef struct Fixture {
     QTestState *qts;
     QXen xen;
@@ -1206,15 +1209,20 @@ static void test_cycles(gconstpointer path)
 }
 
 /* A large screen with two pictures: what QEMU needs beyond the guest's pages */
-static void test_memory(void)
+static void test_memory(gconstpointer display)
 {
     QVDisplBuffer buf[2];
     int before, after;
     Fixture f;
 
-    start(&f, "exported", "");
+    start(&f, "exported", display);
     for (int i = 0; i < 2; i++) {
         qvdispl_buffer_alloc(&f.d, &buf[i], 3840, 2160, 32, 0);
+        /* Before 10.1, displays know of dma-bufs only from their beginning */
+        for (int page = 0; page < buf[i].nr_pages; page++) {
+            qxen_grant_set(&f.xen, buf[i].refs[page], page,
+                           XEN_QTEST_GRANT_ACCESS);
+        }
     }
     before = memory_kib(&f, "RssAnon:");
     for (int i = 0; i < 2; i++) {
@@ -1433,6 +1441,23 @@ static void wire_unblock(Wire *w)
     g_atomic_int_set(&w->mark, 0);
 }
 
+/* QEMU with a display by D-Bus, and a client of it behind the wire */
+static void wire_start(Fixture *f, Client *c, Wire *w, const char *path)
+{
+    int qemu_pair[2], client_pair[2];
+
+    start(f, path, "-display dbus,p2p=yes");
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, qemu_pair), ==, 0);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, client_pair), ==,
+                    0);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, w->stop), ==, 0);
+    w->end[0] = qemu_pair[0];
+    w->end[1] = client_pair[0];
+    w->thread = g_thread_new("wire", wire_run, w);
+    client_start(c, f->qts, false, client_pair[1], qemu_pair[1]);
+    client_wait(c, &c->copies, 1);
+}
+
 static void wire_stop(Wire *w)
 {
     close(w->stop[1]);
@@ -1454,19 +1479,8 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
     Client c;
     Wire w = { };
     QVDisplBuffer buf[2];
-    int qemu_pair[2], client_pair[2];
 
-    start(&f, path, "-display dbus,p2p=yes");
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, qemu_pair), ==, 0);
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, client_pair), ==,
-                    0);
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, w.stop), ==, 0);
-    w.end[0] = qemu_pair[0];
-    w.end[1] = client_pair[0];
-    w.thread = g_thread_new("wire", wire_run, &w);
-    client_start(&c, f.qts, false, client_pair[1], qemu_pair[1]);
-    client_wait(&c, &c.copies, 1);
-
+    wire_start(&f, &c, &w, path);
     for (int i = 0; i < 2; i++) {
         qvdispl_buffer_alloc(&f.d, &buf[i], WIDTH, HEIGHT, 32, 0);
         qvdispl_fb(&f.d, &buf[i], DRM_FORMAT_XRGB8888);
@@ -1475,6 +1489,7 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
         /* Not what the picture before consisted of: some may be on its way */
         uint8_t mark = i + 1;
 
+        qvdispl_refresh(&f.d);
         qtest_memset(f.qts, buf[0].addr, mark, WIDTH * HEIGHT * 4);
         wire_block_at(&w, mark);
         g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf[0].fb_cookie, 0, 0,
@@ -1492,6 +1507,40 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
     wire_stop(&w);
     qvdispl_unfb(&f.d, &buf[0]);
     qvdispl_unfb(&f.d, &buf[1]);
+    stop(&f);
+}
+
+/* A client that reads nothing any more: nothing must pile up for it */
+static void test_dbus_copy_stuck(void)
+{
+    Fixture f;
+    Client c;
+    Wire w = { };
+    QVDisplBuffer buf;
+    int before;
+
+    wire_start(&f, &c, &w, "mapped");
+    qvdispl_buffer_alloc(&f.d, &buf, WIDTH, HEIGHT, 32, 0);
+    qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+    qtest_memset(f.qts, buf.addr, 1, WIDTH * HEIGHT * 4);
+    wire_block_at(&w, 1);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 0, 0, WIDTH,
+                                       HEIGHT, 32), ==, 0);
+    wire_await_blocked(&w);
+    before = memory_kib(&f, "RssAnon:");
+    /* meanwhile QEMU's own refresh looks at it some thirty times a second */
+    for (int i = 0; i < 100; i++) {
+        qtest_clock_step(f.qts, REFRESH_NS);
+        g_usleep(20 * 1000);
+    }
+    g_assert_cmpint(memory_kib(&f, "RssAnon:") - before, <,
+                    4 * WIDTH * HEIGHT * 4 / 1024);
+    wire_unblock(&w);
+    /* and then it is told of what it has missed */
+    client_wait(&c, &c.copies, 3);
+    hide(&f, &buf);
+    client_stop(&c);
+    wire_stop(&w);
     stop(&f);
 }
 
@@ -1535,7 +1584,7 @@ static void test_gl_dbus(void)
     unsigned int drawn;
     int pair[2];
 
-    start(&f, "auto", "-display dbus,p2p=yes,gl=on,rendernode=/dev/null");
+    start(&f, "auto", DBUS_GL);
     g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     gl_buffer(&f, &buf);
     gl_set_config(&f, &buf);
@@ -1568,6 +1617,113 @@ static void test_gl_dbus(void)
 }
 
 /* VNC, as little as it takes to see the first pixel: RFB, RFC 6143 */
+
+/*
+ * Attack: mode changes as fast as it goes, for a client that is slow. Each
+ * would be a descriptor that waits for it.
+ */
+static void test_gl_config_paced(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf;
+    unsigned int files;
+    int pair[2];
+
+    start(&f, "auto", DBUS_GL);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    gl_buffer(&f, &buf);
+    gl_set_config(&f, &buf);
+    client_start(&c, f.qts, false, pair[0], pair[1]);
+    client_wait(&c, &c.dmabufs, 1);
+
+    /* QEMU waits a second for the answer to one frame, of its own refresh */
+    client_hold_updates(&c, true);
+    client_wait(&c, &c.holds, 1);
+    files = open_files(&f);
+    for (int i = 0; i < 50; i++) {
+        gl_set_config(&f, &buf);
+        qtest_clock_step(f.qts, REFRESH_NS);
+    }
+    g_assert_cmpuint(open_files(&f), ==, files);
+    g_assert_cmpuint(c.dmabufs, ==, 1);
+    client_hold_updates(&c, false);
+    client_wait(&c, &c.dmabufs, 2);
+
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    client_let_go(&c);
+    client_stop(&c);
+    qvdispl_unfb(&f.d, &buf);
+    stop(&f);
+}
+
+/* A display that has not finished with one device's frame keeps the next's */
+static void test_gl_taken_over(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf[2];
+    QXenAlive idle;
+    unsigned int before;
+    int pair[2];
+
+    start(&f, "auto", "-device xen-vdispl-screens,id=screens " DBUS_GL);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    gl_buffer(&f, &buf[0]);
+    gl_set_config(&f, &buf[0]);
+    client_start(&c, f.qts, false, pair[0], pair[1]);
+    client_wait(&c, &c.dmabufs, 1);
+    client_hold_updates(&c, true);
+    client_wait(&c, &c.holds, 1);
+
+    /* the client goes on to hold a dma-buf of the first */
+    idle = f.idle;
+    qvdispl_disconnect(&f.d);
+    device_del(&f, "vd0");
+    qvdispl_cleanup(&f.d);
+    g_assert_null(device_add(&f, "auto"));
+    connect_frontend(&f);
+    f.idle = idle;
+    gl_buffer(&f, &buf[1]);
+    before = c.dmabufs;
+    gl_set_config(&f, &buf[1]);
+    qtest_clock_step(f.qts, REFRESH_NS);
+    g_assert_cmpuint(c.dmabufs, ==, before);
+    client_hold_updates(&c, false);
+    client_wait(&c, &c.dmabufs, before + 1);
+    assert_path_of(&f, "vd1", "exported");
+
+    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+    client_let_go(&c);
+    client_stop(&c);
+    qvdispl_unfb(&f.d, &buf[1]);
+    qvdispl_buffer_free(&f.d, &buf[0]);
+    stop(&f);
+}
+
+/* The display goes, and with it OpenGL; the guest is still to be seen */
+static void test_gl_gone(void)
+{
+    Fixture f;
+    QVDisplBuffer buf;
+    QDict *rsp;
+
+    start(&f, "auto", DBUS_GL);
+    gl_buffer(&f, &buf);
+    gl_set_config(&f, &buf);
+    gl_assert_screendump(&f);
+    rsp = qtest_qmp(f.qts, "{ 'execute': 'object-del', 'arguments': { "
+                    "'id': 'dbus-display' } }");
+    g_assert(qdict_haskey(rsp, "return"));
+    qobject_unref(rsp);
+    gl_assert_screendump(&f);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qtest_clock_step(f.qts, REFRESH_NS);
+    g_assert(flip_event(&f));
+    gl_assert_screendump(&f);
+    hide(&f, &buf);
+    stop(&f);
+}
 
 static void vnc_read(int fd, void *data, size_t size)
 {
@@ -1712,6 +1868,7 @@ static void test_gl_refused(void)
     gl_buffer(&f, &buf);
     gl_set_config(&f, &buf);
     assert_path(&f, "exported");
+    assert_reason(&f, "vd0", "the display cannot import a dma-buf");
     gl_assert_screendump(&f);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
     qtest_clock_step(f.qts, REFRESH_NS);
@@ -1796,7 +1953,13 @@ int main(int argc, char **argv)
                         test_cycles);
     qtest_add_data_func("xen/vdispl/dmabuf/cycles/imported", "imported",
                         test_cycles);
-    qtest_add_func("xen/vdispl/dmabuf/memory", test_memory);
+    qtest_add_data_func("xen/vdispl/dmabuf/memory/none", "", test_memory);
+    qtest_add_data_func("xen/vdispl/dmabuf/memory/vnc",
+                        "-display vnc=none", test_memory);
+    qtest_add_data_func("xen/vdispl/dmabuf/memory/dbus",
+                        "-display dbus,p2p=yes", test_memory);
+    qtest_add_data_func("xen/vdispl/dmabuf/memory/dbus-gl", DBUS_GL,
+                        test_memory);
     qtest_add_func("xen/vdispl/dmabuf/dbus/map", test_dbus_map);
     qtest_add_func("xen/vdispl/dmabuf/dbus/unaligned", test_dbus_unaligned);
     qtest_add_func("xen/vdispl/dmabuf/dbus/holds", test_dbus_holds);
@@ -1804,6 +1967,10 @@ int main(int argc, char **argv)
                         test_dbus_copy_released_in_thread);
     qtest_add_data_func("xen/vdispl/dmabuf/dbus/copy-exported", "exported",
                         test_dbus_copy_released_in_thread);
+    qtest_add_func("xen/vdispl/dmabuf/dbus/copy-stuck", test_dbus_copy_stuck);
+    qtest_add_func("xen/vdispl/dmabuf/gl/config-paced", test_gl_config_paced);
+    qtest_add_func("xen/vdispl/dmabuf/gl/taken-over", test_gl_taken_over);
+    qtest_add_func("xen/vdispl/dmabuf/gl/gone", test_gl_gone);
     qtest_add_func("xen/vdispl/dmabuf/gl/dbus", test_gl_dbus);
     qtest_add_func("xen/vdispl/dmabuf/gl/headless", test_gl_headless);
     qtest_add_func("xen/vdispl/dmabuf/gl/refused", test_gl_refused);

@@ -1944,6 +1944,7 @@ static void test_formats_visible_part(void)
         qvdispl_fb(&f.d, &buf, fourccs[i]);
         g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 20, 10,
                                            200, 100, bpp), ==, 0);
+        qvdispl_refresh(&f.d);
         screendump(&f, "vd0", 0, &pic);
         assert_picture(&pic, fourccs[i],
                        data + 10 * buf.stride + 20 * bpp / 8, 180, 90,
@@ -2395,6 +2396,7 @@ static void test_flips_pace(void)
         flipper_start(&f, &fl, 0);
 
         /* From one refresh to the next */
+        qtest_clock_step(f.qts, period - REFRESH_NS % period);
         g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
         qtest_clock_step(f.qts, period + 1);
         qxen_settle(&f.xen);
@@ -2507,6 +2509,89 @@ static void test_flips_detach_queued(void)
     refresh(&f);
     assert_flip_event(&f, 0, 1, fl.buf[1].fb_cookie);
     stop_flips(&f, &fl);
+}
+
+/* What is shown goes while another one is to follow it: that is shown */
+static void test_flips_detach_shown(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[2];
+    g_autofree uint8_t *data = NULL;
+
+    start(&f);
+    for (int i = 0; i < 2; i++) {
+        qvdispl_buffer_alloc(&f.d, &buf[i], 800, 600, 32, 0);
+    }
+    data = draw(&f, &buf[1]);
+    qvdispl_show(&f.d, 0, &buf[0], DRM_FORMAT_XRGB8888);
+    qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
+    qvdispl_unfb(&f.d, &buf[0]);
+    refresh(&f);
+    assert_flip_event(&f, 0, 0, buf[1].fb_cookie);
+    assert_shown(&f, 0, &buf[1], DRM_FORMAT_XRGB8888, data);
+    stop_shown(&f, &buf[1]);
+}
+
+/* A viewer that never lets go: the guest goes on, and nothing of it is lost */
+static void test_flips_overdue(void)
+{
+    Fixture f;
+    Flipper fl;
+    SlowReader reader;
+
+    start_flips(&f, &fl);
+    slow_reader_start(&f, &reader);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    refresh(&f);
+    qtest_clock_step(f.qts, 2400ULL * SCALE_MS);
+    assert_no_event(&f, 0);
+    qtest_clock_step(f.qts, 100ULL * SCALE_MS);
+    qxen_settle(&f.xen);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+
+    /* Of what it does not read it is no hindrance */
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[0].fb_cookie), ==, 0);
+    refresh(&f);
+    assert_flip_event(&f, 0, 1, fl.buf[0].fb_cookie);
+    slow_reader_finish(&f, &reader);
+    assert_no_event(&f, 0);
+    stop_flips(&f, &fl);
+}
+
+/* Attack: mode changes faster than anybody can look. The last one counts */
+static void test_flips_config_paced(void)
+{
+    Fixture f;
+    Flipper fl;
+    Picture pic;
+
+    start_flips(&f, &fl);
+    for (unsigned int i = 1; i <= 100; i++) {
+        g_assert_cmpint(qvdispl_set_config(&f.d, 0, fl.buf[i & 1].fb_cookie,
+                                           i, 0, 800, 600, 32), ==, 0);
+    }
+    screendump(&f, "vd0", 0, &pic);
+    g_assert_cmpuint(pic.width, ==, 799);
+    g_free(pic.rgb);
+
+    /* A flip is of that part, even while it is not shown yet */
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, fl.buf[1].fb_cookie), ==, 0);
+    refresh(&f);
+    assert_flip_event(&f, 0, 0, fl.buf[1].fb_cookie);
+    screendump(&f, "vd0", 0, &pic);
+    g_assert_cmpuint(pic.width, ==, 700);
+    g_free(pic.rgb);
+
+    /* What was to be next may go before its time */
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, fl.buf[0].fb_cookie, 1, 0,
+                                       800, 600, 32), ==, 0);
+    qvdispl_unfb(&f.d, &fl.buf[0]);
+    refresh(&f);
+    screendump(&f, "vd0", 0, &pic);
+    g_assert_cmpuint(pic.width, ==, 700);
+    g_free(pic.rgb);
+    stop_shown(&f, &fl.buf[1]);
 }
 
 /* A mode change with a flip on its way */
@@ -3480,6 +3565,9 @@ int main(int argc, char **argv)
     ADD("flips", "unconfigured", test_flips_unconfigured);
     ADD("flips", "unattached", test_flips_unattached);
     ADD("flips", "detach-queued", test_flips_detach_queued);
+    ADD("flips", "detach-shown", test_flips_detach_shown);
+    ADD("flips", "overdue", test_flips_overdue);
+    ADD("flips", "config-paced", test_flips_config_paced);
     ADD("flips", "config-queued", test_flips_config_queued);
     ADD("flips", "config-while-read", test_flips_config_while_read);
     ADD("flips", "same", test_flips_same);

@@ -38,9 +38,9 @@ typedef enum XenDmabufAlloc {
  *        their file descriptor, and by the handle: so each has one of its own
  * @close: closes it.  Buffers may outlive that
  * @exp_from_refs: makes a dma-buf of @count references of domain @domid, for
- *                 reading and writing.  It begins @offset octets into @fd,
- *                 which is 0 but for xen-qtest.  Returns -1, with an error,
- *                 if any of the references cannot be had
+ *                 reading and writing, on what @alloc says.  It begins @offset
+ *                 octets into @fd, which is 0 but for xen-qtest.  Returns -1,
+ *                 with an error, if any of the references cannot be had
  * @exp_wait_released: waits at most @wait_to_ms until nobody uses the buffer
  *                     of number @fd, which is closed by then, any more, and
  *                     the grants are unmapped.  Returns 0 when that is so,
@@ -122,6 +122,7 @@ bool xen_dmabuf_can_export(Error **errp);
 /**
  * xen_dmabuf_export - make a dma-buf of granted pages
  * @domid: who granted them
+ * @alloc: what they are mapped on
  * @refs: the references, in the order of the pages
  * @count: how many
  * @errp: set on failure; nothing is held then

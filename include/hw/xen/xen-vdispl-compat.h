@@ -28,7 +28,8 @@
 
 /*
  * A dma-buf that displays may scan out, of linear pixels that begin @offset
- * octets into @fd; the caller keeps @fd. NULL when this QEMU cannot say so:
+ * octets into @fd; the caller keeps @fd. Who draws it may say by a fence when
+ * it has been read. NULL when this QEMU cannot say so:
  * offsets came in 10.1, with several planes.
  */
 static inline QemuDmaBuf *
@@ -42,13 +43,13 @@ xen_vdispl_qemu_dmabuf_new(uint32_t width, uint32_t height, uint64_t offset,
         return NULL;
     }
     return qemu_dmabuf_new(width, height, &offset32, &stride, 0, 0, width,
-                           height, fourcc, 0, &fd, 1, false, false);
+                           height, fourcc, 0, &fd, 1, true, false);
 #else
     if (offset) {
         return NULL;
     }
     return qemu_dmabuf_new(width, height, stride, 0, 0, width, height, fourcc,
-                           0, fd, false, false);
+                           0, fd, true, false);
 #endif
 }
 

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "../libqtest.h"
 #include "qemu/module.h"
+#include "qemu/timer.h"
 #include "xen-vdispl.h"
 
 static void toolstack_write(QXenDevice *dev, const char *node,
@@ -350,6 +351,11 @@ void qvdispl_fb(QVDispl *d, QVDisplBuffer *buf, uint32_t fourcc)
                                       fourcc), ==, 0);
 }
 
+void qvdispl_refresh(QVDispl *d)
+{
+    qtest_clock_step(d->xen->qts, NANOSECONDS_PER_SECOND / 60 + 1);
+}
+
 void qvdispl_show(QVDispl *d, unsigned int conn, QVDisplBuffer *buf,
                   uint32_t fourcc)
 {
@@ -357,6 +363,7 @@ void qvdispl_show(QVDispl *d, unsigned int conn, QVDisplBuffer *buf,
     g_assert_cmpint(qvdispl_set_config(d, conn, buf->fb_cookie, 0, 0,
                                        buf->req.width, buf->req.height,
                                        buf->req.bpp), ==, 0);
+    qvdispl_refresh(d);
 }
 
 void qvdispl_unfb(QVDispl *d, QVDisplBuffer *buf)
