@@ -541,7 +541,6 @@ void xen_vdispl_head_reset(XenVDisplHead *head)
     g_clear_pointer(&head->next_fb, xen_vdispl_fb_unref);
     head->overdue = false;
     head->flip = FLIP_NONE;
-    head->flip_warned = false;
     if (head->releasing) {
         head->releasing->head = NULL;
         head->releasing = NULL;
