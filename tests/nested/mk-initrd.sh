@@ -1,9 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# mk-initrd.sh [-p PROGRAM]... OUT.img INIT [GUEST.tar OUT-KERNEL MODULE...]
+# mk-initrd.sh [-m MODULES] [-p PROGRAM]... OUT.img INIT
+#              [GUEST.tar OUT-KERNEL MODULE...]
 #
 # Makes an initrd of busybox, the script INIT and PROGRAMs, which go to /bin.
+# With MODULES, a directory, its copy is /lib/modules: those of a kernel that has
+# built in what it needs to find its root.
 # With GUEST.tar, a root file system that holds a Debian kernel, the kernel is
 # copied to OUT-KERNEL and the named modules with all that they need go into the
 # initrd, uncompressed, with their load order in /modules. Runs inside the build
@@ -16,12 +19,17 @@ trap 'rm -rf "$dir"' EXIT
 mkdir -p "$dir/root/bin" "$dir/root/lib" "$dir/root/dev" "$dir/root/proc" \
     "$dir/root/sys" "$dir/root/mnt"
 
-while [ "${1-}" = -p ]; do
-    cp "$2" "$dir/root/bin/"
+: > "$dir/root/modules"
+while :; do
+    case ${1-} in
+    -m) cp -R "$2" "$dir/root/lib/modules" ;;
+    -p) cp "$2" "$dir/root/bin/" ;;
+    *) break ;;
+    esac
     shift 2
 done
 if [ $# -lt 2 ] || [ $# -eq 3 ]; then
-    echo "usage: $0 [-p PROGRAM]... OUT.img INIT" \
+    echo "usage: $0 [-m MODULES] [-p PROGRAM]... OUT.img INIT" \
         "[GUEST.tar OUT-KERNEL MODULE...]" >&2
     exit 2
 fi

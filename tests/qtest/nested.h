@@ -161,7 +161,9 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
  * @name: its name
  * @type: "pv", "pvh" or "hvm"
  * @path: the device's property of that name; "imported"; or an allocator,
- *        "virgl" or "gbm", which is "placed" with it: gbm on dom0's vkms
+ *        "virgl" or "gbm", which is "placed" with it: gbm on dom0's vkms. A PV
+ *        guest for "imported" runs the kernel that is built here, since
+ *        Debian's cannot map such buffers
  * @connectors: as in xl's vdispl option, "id0:1024x768;id1:800x600", or NULL
  * @display: QEMU's option of that name, or NULL: VNC is there anyway
  *
