@@ -62,7 +62,6 @@ struct XenVDisplHead {
     /* What is shown next: from a refresh on at which the display takes it. */
     XenVDisplFb *next_fb;
     bool overdue;
-    int64_t next_time;  /* not before this, as one has been shown */
 
     XenVDisplFlip flip;
     uint64_t flip_cookie;
@@ -79,15 +78,10 @@ struct XenVDisplHead {
     uint32_t rate_flips, rate;
 };
 
-/* Refreshes are the moments that are multiples of this. */
-static int64_t xen_vdispl_head_period(const XenVDisplHead *head)
-{
-    return NANOSECONDS_PER_SECOND / head->refresh_rate;
-}
-
+/* The next of the moments that are a refresh apart. */
 static void xen_vdispl_head_await_refresh(XenVDisplHead *head)
 {
-    int64_t period = xen_vdispl_head_period(head);
+    int64_t period = NANOSECONDS_PER_SECOND / head->refresh_rate;
     int64_t now = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 
     timer_mod(head->timer, (now / period + 1) * period);
@@ -360,10 +354,6 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb,
         xen_vdispl_head_convert(head);
         dpy_gfx_update_full(head->con);
     }
-    if (fb) {
-        head->next_time = qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) +
-            xen_vdispl_head_period(head);
-    }
     if (old_fb) {
         xen_vdispl_fb_unref(old_fb);
     }
@@ -429,7 +419,10 @@ static const XenVDisplGLOps xen_vdispl_gl_ops = {
     .refused = xen_vdispl_head_gl_refused,
 };
 
-/* One picture a refresh, however fast the guest is: the last one. */
+/*
+ * One picture a refresh, however fast the guest is: the last one. Nor does the
+ * guest's request wait for a display that takes its time to draw.
+ */
 static void xen_vdispl_head_queue(XenVDisplHead *head, XenVDisplFb *fb)
 {
     if (head->next_fb) {
@@ -488,9 +481,6 @@ int xen_vdispl_head_set_config(XenVDisplHead *head,
         .height = MIN(req->height - req->y, head->max_height),
     };
     xen_vdispl_head_queue(head, fb);
-    if (qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) >= head->next_time) {
-        xen_vdispl_head_show_next(head);
-    }
     return 0;
 }
 
@@ -550,7 +540,6 @@ void xen_vdispl_head_reset(XenVDisplHead *head)
     }
     xen_vdispl_gl_reset(head->gl);
     head->enabled = false;
-    head->next_time = 0;
     head->max_width = head->width;
     head->max_height = head->height;
 }

@@ -88,8 +88,7 @@ void xen_vdispl_head_reset(XenVDisplHead *head);
  * @fb: the framebuffer it names, or NULL to disable the head
  * @errp: set on failure
  *
- * The framebuffer is shown at once, or from the next refresh on if one has been
- * shown since the last.
+ * The framebuffer is shown from the next refresh on.
  *
  * Returns: 0 or -XEN_Exx.
  */

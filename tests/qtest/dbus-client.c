@@ -139,7 +139,7 @@ void client_hold_updates(Client *c, bool hold)
 {
     g_mutex_lock(&c->lock);
     c->hold_updates = hold;
-    if (!hold && c->held) {
+    if (c->held) {
         g_dbus_method_invocation_return_value(c->held, NULL);
         c->held = NULL;
     }

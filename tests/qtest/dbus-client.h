@@ -66,7 +66,10 @@ void client_stop(Client *c);
 void client_wait(Client *c, unsigned int *counter, unsigned int count);
 /** client_let_go: of the memory that it has */
 void client_let_go(Client *c);
-/** client_hold_updates: the next update is not answered, or that one is now */
+/**
+ * client_hold_updates: the last update that was not answered is now; the next
+ * is not, if @hold
+ */
 void client_hold_updates(Client *c, bool hold);
 
 #endif /* TESTS_QTEST_DBUS_CLIENT_H */

@@ -1489,11 +1489,11 @@ static void test_dbus_copy_released_in_thread(gconstpointer path)
         /* Not what the picture before consisted of: some may be on its way */
         uint8_t mark = i + 1;
 
-        qvdispl_refresh(&f.d);
         qtest_memset(f.qts, buf[0].addr, mark, WIDTH * HEIGHT * 4);
         wire_block_at(&w, mark);
         g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf[0].fb_cookie, 0, 0,
                                            WIDTH, HEIGHT, 32), ==, 0);
+        qvdispl_refresh(&f.d);
         wire_await_blocked(&w);
         g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
         qtest_clock_step(f.qts, REFRESH_NS);
@@ -1526,6 +1526,7 @@ static void test_dbus_copy_stuck(void)
     wire_block_at(&w, 1);
     g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 0, 0, WIDTH,
                                        HEIGHT, 32), ==, 0);
+    qvdispl_refresh(&f.d);
     wire_await_blocked(&w);
     before = memory_kib(&f, "RssAnon:");
     /* meanwhile QEMU's own refresh looks at it some thirty times a second */
@@ -1562,6 +1563,7 @@ static void gl_set_config(Fixture *f, QVDisplBuffer *buf)
 {
     g_assert_cmpint(qvdispl_set_config(&f->d, 0, buf->fb_cookie, 0, 0, SMALL,
                                        SMALL, 32), ==, 0);
+    qvdispl_refresh(&f->d);
     qxen_settle(&f->xen);
 }
 
@@ -1594,12 +1596,19 @@ static void test_gl_dbus(void)
     assert_path(&f, "exported");
     gl_assert_screendump(&f);
 
+    /* A flip waits until the client has finished with the frame before */
     client_hold_updates(&c, true);
+    client_wait(&c, &c.holds, 1);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf.fb_cookie), ==, 0);
+    qtest_clock_step(f.qts, REFRESH_NS);
+    g_assert(!flip_event(&f));
+    g_assert_cmpuint(c.dmabufs, ==, 1);
+
     drawn = qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_END);
     qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_END, 1, EINTR);
-    qtest_clock_step(f.qts, REFRESH_NS);
+    client_hold_updates(&c, true);
     client_wait(&c, &c.dmabufs, 2);
+    client_wait(&c, &c.holds, 2);
     /* What the guest has drawn is visible to devices; interrupted once */
     g_assert_cmpuint(qxen_calls(&f.xen, XEN_QTEST_CALL_DMABUF_SYNC_END), ==,
                      drawn + 2);
@@ -1643,7 +1652,6 @@ static void test_gl_config_paced(void)
     files = open_files(&f);
     for (int i = 0; i < 50; i++) {
         gl_set_config(&f, &buf);
-        qtest_clock_step(f.qts, REFRESH_NS);
     }
     g_assert_cmpuint(open_files(&f), ==, files);
     g_assert_cmpuint(c.dmabufs, ==, 1);
@@ -1687,7 +1695,6 @@ static void test_gl_taken_over(void)
     gl_buffer(&f, &buf[1]);
     before = c.dmabufs;
     gl_set_config(&f, &buf[1]);
-    qtest_clock_step(f.qts, REFRESH_NS);
     g_assert_cmpuint(c.dmabufs, ==, before);
     client_hold_updates(&c, false);
     client_wait(&c, &c.dmabufs, before + 1);

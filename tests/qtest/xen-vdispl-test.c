@@ -1589,6 +1589,7 @@ static void test_sizes_fb_smaller(void)
     g_assert_cmpint(qvdispl_fb_attach(&f.d, buf.req.dbuf_cookie, fb, 40, 30,
                                       DRM_FORMAT_XRGB8888), ==, 0);
     g_assert_cmpint(qvdispl_set_config(&f.d, 0, fb, 0, 0, 40, 30, 32), ==, 0);
+    qvdispl_refresh(&f.d);
     screendump(&f, "vd0", 0, &pic);
     assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 40, 30, buf.stride);
     g_free(pic.rgb);
@@ -1682,6 +1683,7 @@ static void test_sizes_imported(void)
                                       DRM_FORMAT_XRGB8888), ==, 0);
     g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 0, 0, 64, 64,
                                        32), ==, 0);
+    qvdispl_refresh(&f.d);
     screendump(&f, "vd0", 0, &pic);
     assert_picture(&pic, DRM_FORMAT_XRGB8888, data, 64, 64, buf.stride);
     g_free(pic.rgb);
@@ -2002,6 +2004,7 @@ static void test_connectors_clone(void)
     qvdispl_show(&f.d, 0, &buf, DRM_FORMAT_XRGB8888);
     g_assert_cmpint(qvdispl_set_config(&f.d, 1, buf.fb_cookie, 0, 0, 800, 600,
                                        32), ==, 0);
+    qvdispl_refresh(&f.d);
     assert_shown(&f, 0, &buf, DRM_FORMAT_XRGB8888, data);
     assert_shown(&f, 1, &buf, DRM_FORMAT_XRGB8888, data);
     qvdispl_unfb(&f.d, &buf);
@@ -2572,7 +2575,7 @@ static void test_flips_config_paced(void)
                                            i, 0, 800, 600, 32), ==, 0);
     }
     screendump(&f, "vd0", 0, &pic);
-    g_assert_cmpuint(pic.width, ==, 799);
+    g_assert_cmpuint(pic.width, ==, 800);
     g_free(pic.rgb);
 
     /* A flip is of that part, even while it is not shown yet */

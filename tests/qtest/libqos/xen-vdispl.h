@@ -175,8 +175,8 @@ int qvdispl_flip(QVDispl *d, unsigned int conn, uint64_t fb_cookie);
  * qvdispl_refresh:
  * @d: the frontend
  *
- * Let the device come to its next refresh, if it has 60 a second. That is when
- * it shows what it is asked to in less than a refresh from the picture before.
+ * Let the device come to its next refresh, if it has 60 a second: that is when
+ * it shows what it is asked to.
  */
 void qvdispl_refresh(QVDispl *d);
 
