@@ -25,7 +25,6 @@
 #define CONNECTORS_DRAWN "id0:320x240;id1:320x240"
 
 #define DBUS "dbus,p2p=yes"
-#define DBUS_GL DBUS ",gl=on"
 
 /* The environment of Wayland's programs in dom0 */
 #define WAYLAND "XDG_RUNTIME_DIR=/run/wayland WAYLAND_DISPLAY=wayland"
@@ -681,9 +680,7 @@ static void test_wayland(void)
 {
     uint64_t copied;
 
-    need_machine();
-    hide_dri();
-    need_guest_on(DBUS_GL);
+    need_guest_on(DBUS);
     nested_limit("Wayland", 600);
     copied = nested_stat(guest, "bytes-copied");
     /* GDBus keeps a thread and a connection from the first client on */
@@ -692,6 +689,7 @@ static void test_wayland(void)
               guest->name);
     g_free(baseline);
     baseline = oracle();
+    hide_dri();
     nested_do(&machine->dom0, "mkdir -p -m 700 /run/wayland; " WAYLAND
               " nice -n 19 weston --backend=headless --renderer=gl --no-config "
               "--shell=kiosk-shell.so --width=%d --height=%d --idle-time=0 "
