@@ -9,7 +9,6 @@
 #include "hw/xen/xen-dmabuf.h"
 #include "hw/xen/xen-vdispl-compat.h"
 #include "ui/dbus-module.h"
-#include "ui/qemu-spice-module.h"
 #include "xen-vdispl-gl.h"
 #include "trace.h"
 
@@ -120,19 +119,13 @@ bool xen_vdispl_gl_update(XenVDisplGL *gl)
     return true;
 }
 
-/* D-Bus and SPICE hand the dma-buf to their clients. */
-static bool xen_vdispl_gl_passes_on(void)
-{
-    return using_dbus_display || using_spice;
-}
-
 /*
  * Displays that draw import the dma-buf when they are given it, but do not say
- * whether that worked; those that pass it on do not look at it.
+ * whether that worked; those that pass it on, as D-Bus, do not look at it.
  */
 static bool xen_vdispl_gl_accepted(QemuDmaBuf *dmabuf)
 {
-    return xen_vdispl_gl_passes_on() || qemu_dmabuf_get_texture(dmabuf);
+    return using_dbus_display || qemu_dmabuf_get_texture(dmabuf);
 }
 
 static void xen_vdispl_gl_refuse(XenVDisplGL *gl)
@@ -177,7 +170,7 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
     gl->shown = scanout;
 
     /* Displays that may read pixels back need a surface for them. */
-    if (!xen_vdispl_gl_passes_on()) {
+    if (!using_dbus_display) {
         qemu_console_resize(gl->con, width, height);
     }
     xen_dmabuf_drawn(fb->fd);
