@@ -13,13 +13,29 @@
 #include "standard-headers/linux/udmabuf.h"
 #include "xen-vdispl-alloc.h"
 
+static int xen_vdispl_udmabuf_open(Error **errp)
+{
+    int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+
+    if (device < 0) {
+        error_setg_errno(errp, errno, "cannot open /dev/udmabuf, which Linux "
+                         "has with CONFIG_UDMABUF");
+    }
+    return device;
+}
+
 static bool xen_vdispl_udmabuf_probe(const char *node, Error **errp)
 {
-    if (!xen_dmabuf_takes_files() && access("/dev/udmabuf", R_OK | W_OK) < 0) {
-        error_setg_errno(errp, errno, "cannot use /dev/udmabuf, which Linux "
-                         "has with CONFIG_UDMABUF");
+    int device;
+
+    if (xen_dmabuf_takes_files()) {
+        return true;
+    }
+    device = xen_vdispl_udmabuf_open(errp);
+    if (device < 0) {
         return false;
     }
+    close(device);
     return true;
 }
 
@@ -33,16 +49,19 @@ static bool xen_vdispl_udmabuf_alloc(const char *node,
     struct udmabuf_create create = {
         .memfd = memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = shape->size,
     };
+    Error *err = NULL;
     int device;
 
     if (memfd < 0) {
         return false;
     }
-    device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-    if (device < 0 && xen_vdispl_udmabuf_probe(node, errp)) {
+    device = xen_vdispl_udmabuf_open(&err);
+    if (device < 0 && xen_dmabuf_takes_files()) {
+        error_free(err);
         alloc->fd = memfd;
         return true;
     } else if (device < 0) {
+        error_propagate(errp, err);
         close(memfd);
         return false;
     }
