@@ -61,7 +61,7 @@ struct XenVDisplHead {
 
     /* What is shown next: from a refresh on at which the display takes it. */
     XenVDisplFb *next_fb;
-    bool overdue;
+    bool due;           /* its time has come, but the display is not ready */
 
     XenVDisplFlip flip;
     uint64_t flip_cookie;
@@ -342,7 +342,7 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb,
 
     head->fb = fb ? xen_vdispl_fb_ref(fb) : NULL;
     head->part = *part;
-    head->overdue = false;
+    head->due = false;
     if (!fb) {
         g_clear_pointer(&head->shadow, qemu_pixman_image_unref);
         xen_vdispl_gl_hide(head->gl);
@@ -378,7 +378,7 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb,
 static void xen_vdispl_head_show_next(XenVDisplHead *head)
 {
     if (xen_vdispl_gl_blocked(head->gl)) {
-        head->overdue = true;
+        head->due = true;
     } else {
         xen_vdispl_head_show(head, head->next_fb, &head->config);
     }
@@ -402,7 +402,7 @@ static void xen_vdispl_head_gl_idle(void *opaque)
     XenVDisplHead *head = opaque;
 
     xen_vdispl_head_released(head);
-    if (head->overdue) {
+    if (head->due) {
         xen_vdispl_head_show_next(head);
     }
 }
@@ -432,6 +432,16 @@ static void xen_vdispl_head_queue(XenVDisplHead *head, XenVDisplFb *fb)
     xen_vdispl_head_await_refresh(head);
 }
 
+/* What was to be next will not be. A page flip to it is over. */
+static void xen_vdispl_head_drop_next(XenVDisplHead *head)
+{
+    g_clear_pointer(&head->next_fb, xen_vdispl_fb_unref);
+    head->due = false;
+    if (head->flip == FLIP_QUEUED) {
+        xen_vdispl_head_finish_flip(head);
+    }
+}
+
 /* True when the visible part lies within the framebuffer. */
 static bool xen_vdispl_head_fits(const XenVDisplHead *head,
                                  const XenVDisplFb *fb)
@@ -448,8 +458,10 @@ int xen_vdispl_head_set_config(XenVDisplHead *head,
 {
     if (!fb) {
         head->enabled = false;
-        if (head->fb || head->next_fb) {
+        if (head->fb) {
             xen_vdispl_head_show(head, NULL, &head->part);
+        } else if (head->next_fb) {
+            xen_vdispl_head_drop_next(head);
         }
         return 0;
     }
@@ -513,14 +525,10 @@ int xen_vdispl_head_page_flip(XenVDisplHead *head, XenVDisplFb *fb,
 void xen_vdispl_head_forget_fb(XenVDisplHead *head, const XenVDisplFb *fb)
 {
     if (head->next_fb == fb) {
-        g_clear_pointer(&head->next_fb, xen_vdispl_fb_unref);
-        head->overdue = false;
-        if (head->flip == FLIP_QUEUED) {
-            xen_vdispl_head_finish_flip(head);
-        }
+        xen_vdispl_head_drop_next(head);
     }
-    if (head->fb == fb) {
-        xen_vdispl_head_show(head, head->next_fb, &head->config);
+    if (head->fb == fb && !head->next_fb) {
+        xen_vdispl_head_show(head, NULL, &head->part);
     }
 }
 
@@ -529,7 +537,7 @@ void xen_vdispl_head_reset(XenVDisplHead *head)
     timer_del(head->timer);
     timer_del(head->flip_timer);
     g_clear_pointer(&head->next_fb, xen_vdispl_fb_unref);
-    head->overdue = false;
+    head->due = false;
     head->flip = FLIP_NONE;
     if (head->releasing) {
         head->releasing->head = NULL;

@@ -112,8 +112,8 @@ int xen_vdispl_head_page_flip(XenVDisplHead *head, XenVDisplFb *fb,
  * @head: the head
  * @fb: the framebuffer
  *
- * If the head shows it, it shows nothing from now on, or what was to be next; a
- * page flip to it completes.
+ * If the head shows it, it shows nothing from now on, or goes on until the next
+ * refresh if another one follows then; a page flip to it completes.
  */
 void xen_vdispl_head_forget_fb(XenVDisplHead *head, const XenVDisplFb *fb);
 

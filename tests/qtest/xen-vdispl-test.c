@@ -2514,7 +2514,7 @@ static void test_flips_detach_queued(void)
     stop_flips(&f, &fl);
 }
 
-/* What is shown goes while another one is to follow it: that is shown */
+/* What is shown is detached while another one is to follow it: that is shown */
 static void test_flips_detach_shown(void)
 {
     Fixture f;
@@ -2529,10 +2529,13 @@ static void test_flips_detach_shown(void)
     qvdispl_show(&f.d, 0, &buf[0], DRM_FORMAT_XRGB8888);
     qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
-    qvdispl_unfb(&f.d, &buf[0]);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, buf[0].fb_cookie), ==, 0);
+    assert_no_event(&f, 0);
     refresh(&f);
     assert_flip_event(&f, 0, 0, buf[1].fb_cookie);
     assert_shown(&f, 0, &buf[1], DRM_FORMAT_XRGB8888, data);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf[0].req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf[0]);
     stop_shown(&f, &buf[1]);
 }
 
@@ -2562,7 +2565,67 @@ static void test_flips_overdue(void)
     stop_flips(&f, &fl);
 }
 
-/* Attack: mode changes faster than anybody can look. The last one counts */
+/* How often the log in @file has something new for a console */
+static unsigned int count_shown(const char *file)
+{
+    g_autofree char *log = NULL;
+    unsigned int n = 0;
+
+    g_assert(g_file_get_contents(file, &log, NULL, NULL));
+    for (const char *line = log; (line = strstr(line, "xen_vdispl_show"));
+         line++) {
+        n++;
+    }
+    return n;
+}
+
+/*
+ * Attack: mode changes, on and off, and framebuffers that go while they are
+ * shown, faster than anybody can look. All of it takes a refresh.
+ */
+static void test_flips_show_paced(void)
+{
+    g_autofree char *log = NULL;
+    g_autofree char *props = NULL;
+    unsigned int before;
+    Fixture f;
+    Flipper fl;
+    int fd = g_file_open_tmp("xen-vdispl-XXXXXX.log", &log, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    props = g_strdup_printf("connectors=800x600' -trace xen_vdispl_show -D '%s",
+                            log);
+    start_device(&f, props);
+    qvdispl_connect(&f.d);
+    flipper_start(&f, &fl, 0);
+    before = count_shown(log);
+    for (unsigned int i = 0; i < 50; i++) {
+        QVDisplBuffer *buf = &fl.buf[i & 1], *other = &fl.buf[!(i & 1)];
+
+        g_assert_cmpint(qvdispl_set_config(&f.d, 0, other->fb_cookie, 0, 0,
+                                           800, 600, 32), ==, 0);
+        g_assert_cmpint(qvdispl_fb_detach(&f.d, buf->fb_cookie), ==, 0);
+        g_assert_cmpint(qvdispl_fb_attach(&f.d, buf->req.dbuf_cookie,
+                                          buf->fb_cookie, 800, 600,
+                                          DRM_FORMAT_XRGB8888), ==, 0);
+    }
+    g_assert_cmpuint(count_shown(log), ==, before);
+    for (int i = 0; i < 50; i++) {
+        g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
+        g_assert_cmpint(qvdispl_set_config(&f.d, 0, fl.buf[0].fb_cookie, 0, 0,
+                                           800, 600, 32), ==, 0);
+    }
+    /* Only the first has turned something off */
+    g_assert_cmpuint(count_shown(log), ==, before + 1);
+    refresh(&f);
+    g_assert_cmpuint(count_shown(log), ==, before + 2);
+    flipper_stop(&f, &fl, 0);
+    stop(&f);
+    unlink(log);
+}
+
+/* A mode change that is not shown yet is what page flips are of */
 static void test_flips_config_paced(void)
 {
     Fixture f;
@@ -3571,6 +3634,7 @@ int main(int argc, char **argv)
     ADD("flips", "detach-shown", test_flips_detach_shown);
     ADD("flips", "overdue", test_flips_overdue);
     ADD("flips", "config-paced", test_flips_config_paced);
+    ADD("flips", "show-paced", test_flips_show_paced);
     ADD("flips", "config-queued", test_flips_config_queued);
     ADD("flips", "config-while-read", test_flips_config_while_read);
     ADD("flips", "same", test_flips_same);
