@@ -554,7 +554,7 @@ NestedGuest *nested_guest_create(NestedMachine *m, const char *name,
 
     unlink(log);
     g_assert_true(g_file_set_contents(file, config, -1, NULL));
-    nested_limit("creating a guest", GUEST_SECONDS);
+    nested_limit("creating a guest", 3 * GUEST_SECONDS);
     /* xl gives a device model 10 s to answer, too little on a busy machine */
     nested_do(&m->dom0, "for try in 1 2 3; do xl create /share/%s.cfg && "
               "exit; sleep 5; done; exit 1", name);
