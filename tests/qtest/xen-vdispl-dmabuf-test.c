@@ -107,6 +107,18 @@ static void assert_reason(Fixture *f, const char *id, const char *what)
     }
 }
 
+/* The device is there: its @property stays what it is */
+static void assert_fixed(Fixture *f, const char *property, const char *value)
+{
+    QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'qom-set', 'arguments': { "
+                           "'path': 'vd0', 'property': %s, 'value': %s } }",
+                           property, value);
+
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "class"), ==,
+                    "GenericError");
+    qobject_unref(rsp);
+}
+
 static void show(Fixture *f, QVDisplBuffer *buf)
 {
     qvdispl_buffer_alloc(&f->d, buf, WIDTH, HEIGHT, 32, 0);
@@ -427,18 +439,13 @@ static void test_dma_alloc_wrong(void)
 {
     g_autofree char *message = NULL;
     Fixture f;
-    QDict *rsp;
 
     start(&f, "auto", "");
     message = device_add_any(&f, qdict_from_jsonf_nofail(
         "{ 'driver': 'xen-vdispl', 'id': 'vd1', 'dma-alloc': 'cma' }"));
     g_assert_cmpstr(message, ==, "property 'dma-alloc' is off, coherent or "
                     "write-combine, not 'cma'");
-    rsp = qtest_qmp(f.qts, "{ 'execute': 'qom-set', 'arguments': { "
-                    "'path': 'vd0', 'property': 'dma-alloc', "
-                    "'value': 'coherent' } }");
-    g_assert(qdict_haskey(rsp, "error"));
-    qobject_unref(rsp);
+    assert_fixed(&f, "dma-alloc", "coherent");
     stop(&f);
 }
 
@@ -474,7 +481,7 @@ static void test_udmabuf_missing(void)
     qxen_fault(&f.xen, XEN_QTEST_CALL_DMABUF_FILES, 1, ENOTSUP);
     message = device_add_with(&f, "placed", "udmabuf");
     g_assert_cmpstr(message, ==, "property 'path': buffers cannot be placed: "
-                    "cannot use /dev/udmabuf, which Linux has with "
+                    "cannot open /dev/udmabuf, which Linux has with "
                     "CONFIG_UDMABUF: No such file or directory");
     stop(&f);
 }
@@ -484,7 +491,6 @@ static void test_allocator_missing(void)
     Fixture f;
     g_autofree char *message = NULL;
     g_autofree char *used = NULL;
-    QDict *rsp;
 
     start(&f, "auto", "");
     used = get_string(&f, "vd0", "allocator");
@@ -492,11 +498,7 @@ static void test_allocator_missing(void)
     message = device_add_with(&f, "auto", "abacus");
     g_assert_nonnull(strstr(message, "this QEMU has no allocator 'abacus'"));
     g_assert_nonnull(strstr(message, "udmabuf"));
-    rsp = qtest_qmp(f.qts, "{ 'execute': 'qom-set', 'arguments': { "
-                    "'path': 'vd0', 'property': 'allocator', "
-                    "'value': 'udmabuf' } }");
-    g_assert(qdict_haskey(rsp, "error"));
-    qobject_unref(rsp);
+    assert_fixed(&f, "allocator", "udmabuf");
     stop(&f);
 }
 
@@ -1208,14 +1210,25 @@ static void test_cycles(gconstpointer path)
     stop(&f);
 }
 
+/* Surfaces are shared memory. So are the guest's pages, which nobody reads. */
+static int own_kib(Fixture *f)
+{
+    return memory_kib(f, "RssAnon:") + memory_kib(f, "RssShmem:");
+}
+
 /* A large screen with two pictures: what QEMU needs beyond the guest's pages */
 static void test_memory(gconstpointer display)
 {
+    g_autofree char *args =
+        g_strdup_printf("-machine xen-qtest -nodefaults %s -device "
+                        "xen-vdispl,id=vd0,connectors=3840x2160,path=exported",
+                        (const char *)display);
     QVDisplBuffer buf[2];
     int before, after;
     Fixture f;
 
-    start(&f, "exported", display);
+    start_with(&f, args);
+    connect_frontend(&f);
     for (int i = 0; i < 2; i++) {
         qvdispl_buffer_alloc(&f.d, &buf[i], 3840, 2160, 32, 0);
         /* Before 10.1, displays know of dma-bufs only from their beginning */
@@ -1224,7 +1237,7 @@ static void test_memory(gconstpointer display)
                            XEN_QTEST_GRANT_ACCESS);
         }
     }
-    before = memory_kib(&f, "RssAnon:");
+    before = own_kib(&f);
     for (int i = 0; i < 2; i++) {
         qvdispl_fb(&f.d, &buf[i], DRM_FORMAT_XRGB8888);
     }
@@ -1233,7 +1246,7 @@ static void test_memory(gconstpointer display)
     g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
     qtest_clock_step(f.qts, REFRESH_NS);
     g_assert(flip_event(&f));
-    after = memory_kib(&f, "RssAnon:");
+    after = own_kib(&f);
     g_test_message("memory in KiB: %d before, %d after", before, after);
     g_assert_cmpint(after - before, <=, 1024);
 
@@ -1578,20 +1591,37 @@ static void gl_assert_screendump(Fixture *f)
  * The client is given the dma-buf, and a page flip is complete when it has
  * answered the update
  */
+/* A client of a D-Bus display with OpenGL, which has been given @buf */
+static void start_gl_client(Fixture *f, Client *c, QVDisplBuffer *buf,
+                            const char *args)
+{
+    int pair[2];
+
+    start(f, "auto", args);
+    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
+    gl_buffer(f, buf);
+    gl_set_config(f, buf);
+    client_start(c, f->qts, false, pair[0], pair[1]);
+    client_wait(c, &c->dmabufs, 1);
+}
+
+/* The guest has its pages back when the client has let go of them */
+static void hide_from_gl_client(Fixture *f, Client *c, QVDisplBuffer *buf)
+{
+    g_assert_cmpint(qvdispl_disable(&f->d, 0), ==, 0);
+    client_let_go(c);
+    client_stop(c);
+    qvdispl_unfb(&f->d, buf);
+}
+
 static void test_gl_dbus(void)
 {
     Fixture f;
     Client c;
     QVDisplBuffer buf;
     unsigned int drawn;
-    int pair[2];
 
-    start(&f, "auto", DBUS_GL);
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
-    gl_buffer(&f, &buf);
-    gl_set_config(&f, &buf);
-    client_start(&c, f.qts, false, pair[0], pair[1]);
-    client_wait(&c, &c.dmabufs, 1);
+    start_gl_client(&f, &c, &buf, DBUS_GL);
     assert_is_guest_memory(&f, &c, &buf, 0);
     assert_path(&f, "exported");
     gl_assert_screendump(&f);
@@ -1618,14 +1648,9 @@ static void test_gl_dbus(void)
     client_hold_updates(&c, false);
     qvdispl_flip_wait(&f.d, 0);
 
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    client_let_go(&c);
-    client_stop(&c);
-    qvdispl_unfb(&f.d, &buf);
+    hide_from_gl_client(&f, &c, &buf);
     stop(&f);
 }
-
-/* VNC, as little as it takes to see the first pixel: RFB, RFC 6143 */
 
 /*
  * Attack: mode changes as fast as it goes, for a client that is slow. Each
@@ -1637,14 +1662,8 @@ static void test_gl_config_paced(void)
     Client c;
     QVDisplBuffer buf;
     unsigned int files;
-    int pair[2];
 
-    start(&f, "auto", DBUS_GL);
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
-    gl_buffer(&f, &buf);
-    gl_set_config(&f, &buf);
-    client_start(&c, f.qts, false, pair[0], pair[1]);
-    client_wait(&c, &c.dmabufs, 1);
+    start_gl_client(&f, &c, &buf, DBUS_GL);
 
     /* QEMU waits a second for the answer to one frame, of its own refresh */
     client_hold_updates(&c, true);
@@ -1658,10 +1677,7 @@ static void test_gl_config_paced(void)
     client_hold_updates(&c, false);
     client_wait(&c, &c.dmabufs, 2);
 
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    client_let_go(&c);
-    client_stop(&c);
-    qvdispl_unfb(&f.d, &buf);
+    hide_from_gl_client(&f, &c, &buf);
     stop(&f);
 }
 
@@ -1673,14 +1689,9 @@ static void test_gl_taken_over(void)
     QVDisplBuffer buf[2];
     QXenAlive idle;
     unsigned int before;
-    int pair[2];
 
-    start(&f, "auto", "-device xen-vdispl-screens,id=screens " DBUS_GL);
-    g_assert_cmpint(qemu_socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
-    gl_buffer(&f, &buf[0]);
-    gl_set_config(&f, &buf[0]);
-    client_start(&c, f.qts, false, pair[0], pair[1]);
-    client_wait(&c, &c.dmabufs, 1);
+    start_gl_client(&f, &c, &buf[0],
+                    "-device xen-vdispl-screens,id=screens " DBUS_GL);
     client_hold_updates(&c, true);
     client_wait(&c, &c.holds, 1);
 
@@ -1700,10 +1711,7 @@ static void test_gl_taken_over(void)
     client_wait(&c, &c.dmabufs, before + 1);
     assert_path_of(&f, "vd1", "exported");
 
-    g_assert_cmpint(qvdispl_disable(&f.d, 0), ==, 0);
-    client_let_go(&c);
-    client_stop(&c);
-    qvdispl_unfb(&f.d, &buf[1]);
+    hide_from_gl_client(&f, &c, &buf[1]);
     qvdispl_buffer_free(&f.d, &buf[0]);
     stop(&f);
 }
@@ -1731,6 +1739,8 @@ static void test_gl_gone(void)
     hide(&f, &buf);
     stop(&f);
 }
+
+/* VNC, as little as it takes to see the first pixel: RFB, RFC 6143 */
 
 static void vnc_read(int fd, void *data, size_t size)
 {
@@ -1865,6 +1875,38 @@ static void test_gl_headless(void)
     g_assert_null(strstr(traced, "imported 0"));
 }
 
+/* What displays do not import is not tried, nor held against what they do */
+static void test_gl_formats(void)
+{
+    static const struct {
+        uint32_t fourcc;
+        unsigned int bpp;
+        const char *path;
+    } formats[] = {
+        { DRM_FORMAT_RGB888, 24, "converted" },
+        { DRM_FORMAT_RGB565, 16, "converted" },
+        { DRM_FORMAT_XRGB8888, 32, "exported" },
+    };
+    Fixture f;
+
+    if (g_file_test("/dev/dri", G_FILE_TEST_EXISTS)) {
+        g_test_skip("this host may have a GPU, which is used then");
+        return;
+    }
+    start(&f, "auto", "-display egl-headless");
+    for (int i = 0; i < G_N_ELEMENTS(formats); i++) {
+        QVDisplBuffer buf;
+
+        qvdispl_buffer_alloc(&f.d, &buf, SMALL, SMALL, formats[i].bpp, 0);
+        qxen_grant_set(&f.xen, buf.refs[0], 0, XEN_QTEST_GRANT_ACCESS);
+        qvdispl_show(&f.d, 0, &buf, formats[i].fourcc);
+        assert_path(&f, formats[i].path);
+        assert_reason(&f, "vd0", NULL);
+        hide(&f, &buf);
+    }
+    stop(&f);
+}
+
 /* A display that cannot import the dma-buf shows the guest's picture as well */
 static void test_gl_refused(void)
 {
@@ -1980,6 +2022,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/gl/gone", test_gl_gone);
     qtest_add_func("xen/vdispl/dmabuf/gl/dbus", test_gl_dbus);
     qtest_add_func("xen/vdispl/dmabuf/gl/headless", test_gl_headless);
+    qtest_add_func("xen/vdispl/dmabuf/gl/formats", test_gl_formats);
     qtest_add_func("xen/vdispl/dmabuf/gl/refused", test_gl_refused);
     return g_test_run();
 }
