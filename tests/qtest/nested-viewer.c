@@ -88,7 +88,7 @@ static void run_until(gint64 end)
 NestedViewer *nested_viewer_new(NestedMachine *machine, unsigned int head)
 {
     g_autofree char *port = g_strdup_printf("%d", machine->vnc_port[head]);
-    gint64 end = g_get_monotonic_time() + NESTED_PATIENCE * G_USEC_PER_SEC;
+    gint64 end = nested_deadline();
     NestedViewer *viewer = g_new0(NestedViewer, 1);
 
     viewer->machine = machine;
@@ -133,7 +133,7 @@ static NestedPicture *picture(NestedViewer *viewer)
 
 void nested_viewer_expect(NestedViewer *viewer, NestedPicture *expected)
 {
-    gint64 end = g_get_monotonic_time() + NESTED_PATIENCE * G_USEC_PER_SEC;
+    gint64 end = nested_deadline();
 
     for (;;) {
         g_autoptr(NestedPicture) seen = NULL;

@@ -107,6 +107,12 @@ void nested_limit(const char *what, unsigned int seconds)
     alarm(seconds * slowness());
 }
 
+gint64 nested_deadline(void)
+{
+    return g_get_monotonic_time() +
+        NESTED_PATIENCE * slowness() * G_USEC_PER_SEC;
+}
+
 void nested_fail(const char *fmt, ...)
 {
     g_autofree char *message = NULL;
@@ -901,8 +907,7 @@ char *nested_picture_difference(const NestedPicture *seen,
 void nested_expect(NestedGuest *g, unsigned int head, NestedPicture *expected,
                    unsigned int tolerance)
 {
-    gint64 end = g_get_monotonic_time() +
-                 NESTED_PATIENCE * slowness() * G_USEC_PER_SEC;
+    gint64 end = nested_deadline();
 
     for (;;) {
         g_autoptr(NestedPicture) seen = nested_screendump(g, head);

@@ -84,6 +84,13 @@ typedef struct NestedPicture {
 void nested_limit(const char *what, unsigned int seconds);
 
 /**
+ * nested_deadline - until when to wait for what should be there at once
+ *
+ * Returns: the time NESTED_PATIENCE from now, in us of g_get_monotonic_time()
+ */
+gint64 nested_deadline(void);
+
+/**
  * nested_fail - say why a test fails, show the consoles, and abort
  * @fmt: the reason
  */

@@ -128,32 +128,34 @@ static void need_guest(void)
 /* All clients are gone: nothing more is held than before the case */
 static void check_clean(void)
 {
+    gint64 end = nested_deadline();
     g_autofree char *now = NULL;
 
     check_logs();
-    for (int i = 0; i < 20; i++) {
+    do {
         g_free(now);
         now = oracle();
         if (!strcmp(now, baseline)) {
             return;
         }
         g_usleep(250 * 1000);
-    }
+    } while (g_get_monotonic_time() < end);
     nested_fail("more is held than before. Before:\n%sAfter:\n%s", baseline,
                 now);
 }
 
 static void wait_stat(const char *property, uint64_t value)
 {
-    uint64_t now = 0;
+    gint64 end = nested_deadline();
+    uint64_t now;
 
-    for (int i = 0; i < 50; i++) {
+    do {
         now = nested_stat(guest, property);
         if (now == value) {
             return;
         }
         g_usleep(100 * 1000);
-    }
+    } while (g_get_monotonic_time() < end);
     nested_fail("%s is %" PRIu64 " instead of %" PRIu64, property, now, value);
 }
 
@@ -360,7 +362,9 @@ static void test_reload(void)
  */
 static void wait_device_gone(void)
 {
-    for (int i = 0; i < 100; i++) {
+    gint64 end = nested_deadline();
+
+    do {
         g_autoptr(QDict) answer =
             nested_qmp(guest, "{'execute': 'qom-get', 'arguments': {"
                        "'path': 'vdispl0', 'property': 'flips'}}");
@@ -369,7 +373,7 @@ static void wait_device_gone(void)
             return;
         }
         g_usleep(100 * 1000);
-    }
+    } while (g_get_monotonic_time() < end);
     nested_fail("the device model still has vdispl0");
 }
 
@@ -655,8 +659,9 @@ static void weston_expect(NestedPicture *picture)
     g_autoptr(NestedPicture) expected = picture;
     g_autofree char *file = g_strdup_printf("%s/weston.png", machine->dir);
     g_autofree char *difference = NULL;
+    gint64 end = nested_deadline();
 
-    for (int i = 0; i < 20; i++) {
+    do {
         g_autoptr(NestedPicture) seen = NULL;
 
         nested_do(&machine->dom0, "cd /run/wayland; rm -f *.png; " WAYLAND
@@ -667,7 +672,7 @@ static void weston_expect(NestedPicture *picture)
         if (!difference) {
             return;
         }
-    }
+    } while (g_get_monotonic_time() < end);
     nested_fail("Weston in dom0: %s; see %s", difference, file);
 }
 
