@@ -12,6 +12,8 @@ DESTDIR =
 QEMU_SRC =
 LINUX_SRC =
 export QEMU_SRC LINUX_SRC
+# What is emulated is slow: see docs/devel/testing.rst.
+export XEN_NESTED_SLOWNESS ?= 3
 
 root = scripts/buildroot
 suites = $(or $(SUITE),unit qtest nested kernel style)

@@ -254,6 +254,26 @@ static int forwarded_port(const char *usernet, int port)
     return atoi(number);
 }
 
+/*
+ * What waits in the machine (a guest 3 s for its back end, xl 10 s for a device
+ * model) cannot be told of slowness, but its clock can.
+ */
+static void slow_clock(void)
+{
+    g_autofree char *rate = g_strdup_printf("+0 x%.3f", 1.0 / slowness());
+
+    if (slowness() > 1) {
+        g_setenv("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1", true);
+        g_setenv("FAKETIME", rate, true);
+    }
+}
+
+static void own_clock(void)
+{
+    g_unsetenv("LD_PRELOAD");
+    g_unsetenv("FAKETIME");
+}
+
 NestedMachine *nested_boot(const char *dom0_type, const char *dom0_options)
 {
     const char *images = need_env("XEN_NESTED_IMAGES",
@@ -277,6 +297,7 @@ NestedMachine *nested_boot(const char *dom0_type, const char *dom0_options)
 
     nested_limit("booting dom0", BOOT_SECONDS);
     qtest_add_abrt_handler(show_consoles, m);
+    slow_clock();
     m->qts = qtest_initf(
         "-nodefaults -no-user-config -no-reboot "
         "-L /usr/share/seabios -L /usr/share/qemu "
@@ -307,6 +328,7 @@ NestedMachine *nested_boot(const char *dom0_type, const char *dom0_options)
         "-device virtio-rng-pci," VIRTIO_OPTS,
         images, dom0_type, kernel, dom0_options, images, console, images,
         images, images, m->dir, addr.sun_path);
+    own_clock();
 
     usernet = qtest_hmp(m->qts, "info usernet");
     m->join_port = forwarded_port(usernet, 7000);

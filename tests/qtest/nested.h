@@ -79,7 +79,8 @@ typedef struct NestedPicture {
  * @seconds: how long it may take from now on; 0 for no limit
  *
  * When the time is up, says so, shows the consoles' last lines and aborts. The
- * environment's XEN_NESTED_SLOWNESS is a factor for this and NESTED_PATIENCE.
+ * environment's XEN_NESTED_SLOWNESS is a factor for this and NESTED_PATIENCE,
+ * and the machine's clock goes slower by it.
  */
 void nested_limit(const char *what, unsigned int seconds);
 
