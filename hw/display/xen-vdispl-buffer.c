@@ -43,6 +43,8 @@ struct XenVDisplMemory {
     XenVDisplAlloc alloc;
     XenDmabufGrants *granted;
     void *addr;
+    int fd;                     /* the dma-buf that addr maps, or -1 */
+    uint64_t fd_offset;
     uint32_t *grant_refs;
     uint32_t nr_pages;
     unsigned int refs;
@@ -173,17 +175,26 @@ static uint32_t *xen_vdispl_read_directory(XenVDisplGrants *grants,
     return g_steal_pointer(&refs);
 }
 
+static bool xen_vdispl_memory_set_dmabuf(XenVDisplMemory *mem,
+                                         XenDmabuf *dmabuf)
+{
+    if (!dmabuf) {
+        return false;
+    }
+    mem->dmabuf = dmabuf;
+    mem->addr = (void *)xen_dmabuf_data(dmabuf);
+    mem->fd = xen_dmabuf_fd(dmabuf);
+    mem->fd_offset = xen_dmabuf_offset(dmabuf);
+    return true;
+}
+
 static bool xen_vdispl_memory_export(XenVDisplMemory *mem,
                                      const XenVDisplBuffersConfig *config,
                                      const XenVDisplShape *shape, Error **errp)
 {
-    mem->dmabuf = xen_dmabuf_export(mem->grants->domid, config->dma_alloc,
-                                    mem->grant_refs, mem->nr_pages, errp);
-    if (!mem->dmabuf) {
-        return false;
-    }
-    mem->addr = (void *)xen_dmabuf_data(mem->dmabuf);
-    return true;
+    return xen_vdispl_memory_set_dmabuf(
+        mem, xen_dmabuf_export(mem->grants->domid, config->dma_alloc,
+                               mem->grant_refs, mem->nr_pages, errp));
 }
 
 static void xen_vdispl_memory_dealloc(XenVDisplMemory *mem)
@@ -205,13 +216,12 @@ static bool xen_vdispl_memory_place(XenVDisplMemory *mem,
     if (!mem->allocator->alloc(config->rendernode, shape, &mem->alloc, errp)) {
         return false;
     }
-    mem->dmabuf = xen_dmabuf_place(mem->alloc.fd, mem->grants->domid,
-                                   mem->grant_refs, mem->nr_pages, errp);
-    if (!mem->dmabuf) {
+    if (!xen_vdispl_memory_set_dmabuf(
+            mem, xen_dmabuf_place(mem->alloc.fd, mem->grants->domid,
+                                  mem->grant_refs, mem->nr_pages, errp))) {
         xen_vdispl_memory_dealloc(mem);
         return false;
     }
-    mem->addr = (void *)xen_dmabuf_data(mem->dmabuf);
     return true;
 }
 
@@ -321,6 +331,7 @@ static bool xen_vdispl_memory_grant_new(XenVDisplMemory *mem,
         xen_vdispl_memory_ungrant(mem);
         return false;
     }
+    mem->fd = mem->alloc.fd;
     return true;
 }
 
@@ -379,6 +390,7 @@ xen_vdispl_memory_new(XenVDisplBuffers *bufs,
     }
     mem->grants = bufs->grants;
     mem->nr_pages = shape.size / XEN_PAGE_SIZE;
+    mem->fd = -1;
     mem->refs = 1;
     if (alloc) {
         ok = xen_vdispl_memory_grant(mem, bufs, req, &shape, errp);
@@ -450,6 +462,12 @@ static void xen_vdispl_memory_unref(XenVDisplMemory *mem)
     default:
         g_assert_not_reached();
     }
+}
+
+bool xen_vdispl_fb_has_whole_rows(const XenVDisplFb *fb, size_t offset,
+                                  uint32_t height)
+{
+    return offset + (uint64_t)fb->stride * height <= fb->size;
 }
 
 XenVDisplFb *xen_vdispl_fb_ref(XenVDisplFb *fb)
@@ -702,15 +720,10 @@ int xen_vdispl_fb_attach(XenVDisplBuffers *bufs,
     fb->stride = stride;
     fb->format = format;
     fb->data = (uint8_t *)dbuf->mem->addr + dbuf->data_ofs;
+    fb->size = (size_t)dbuf->mem->nr_pages * XEN_PAGE_SIZE - dbuf->data_ofs;
     fb->path = dbuf->mem->path;
-    fb->fd = -1;
-    if (dbuf->mem->granted) {
-        fb->fd = dbuf->mem->alloc.fd;
-        fb->fd_offset = dbuf->data_ofs;
-    } else if (dbuf->mem->dmabuf) {
-        fb->fd = xen_dmabuf_fd(dbuf->mem->dmabuf);
-        fb->fd_offset = xen_dmabuf_offset(dbuf->mem->dmabuf) + dbuf->data_ofs;
-    }
+    fb->fd = dbuf->mem->fd;
+    fb->fd_offset = dbuf->mem->fd_offset + dbuf->data_ofs;
     fb->mem = dbuf->mem;
     fb->refs = 1;
     dbuf->mem->refs++;

@@ -65,9 +65,11 @@ typedef struct XenVDisplFormat {
  * @stride: octets from row to row
  * @format: how to read the pixels
  * @data: the first pixel
+ * @size: octets from @data to the end of the memory: @height rows, but the last
+ *        one may end before @stride
  * @path: how its memory got here
  * @fd: the dma-buf that @data maps, or -1 if there is none
- * @fd_offset: of the first pixel in @fd, in octets
+ * @fd_offset: of the first pixel in @fd, if there is one, in octets
  *
  * Holds a reference on the memory below @data. Its fields do not change.
  */
@@ -79,6 +81,7 @@ typedef struct XenVDisplFb {
     uint32_t stride;
     const XenVDisplFormat *format;
     const uint8_t *data;
+    size_t size;
     XenVDisplPath path;
     int fd;
     uint64_t fd_offset;
@@ -216,6 +219,20 @@ int xen_vdispl_fb_detach(XenVDisplBuffers *bufs, uint64_t fb_cookie,
  * Returns: the framebuffer without a reference of its own, or NULL.
  */
 XenVDisplFb *xen_vdispl_fb_lookup(XenVDisplBuffers *bufs, uint64_t fb_cookie);
+
+/**
+ * xen_vdispl_fb_has_whole_rows - whether the last row is as long as the others
+ * @fb: the framebuffer
+ * @offset: where a picture begins in it, from the first pixel, in octets
+ * @height: rows of the picture
+ *
+ * Others take it for granted that all of a row is there, from the first pixel
+ * to that of the next row, and may map or read so much. It need not be so: of
+ * two pictures side by side the right one begins within a row, and its last row
+ * would end after the memory does.
+ */
+bool xen_vdispl_fb_has_whole_rows(const XenVDisplFb *fb, size_t offset,
+                                  uint32_t height);
 
 XenVDisplFb *xen_vdispl_fb_ref(XenVDisplFb *fb);
 void xen_vdispl_fb_unref(XenVDisplFb *fb);

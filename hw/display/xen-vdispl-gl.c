@@ -140,6 +140,19 @@ static void xen_vdispl_gl_refuse(XenVDisplGL *gl)
     gl->ops->refused(gl->opaque);
 }
 
+/* Whether displays know how to import it, or their clients */
+static bool xen_vdispl_gl_takes(const XenVDisplFb *fb, size_t offset,
+                                uint32_t height)
+{
+    uint64_t begin = fb->fd_offset + offset;
+
+    return fb->fd >= 0 && fb->format->cpp == sizeof(uint32_t) &&
+        qemu_drm_format_to_pixman(fb->format->fourcc) &&
+        QEMU_IS_ALIGNED(begin, sizeof(uint32_t)) &&
+        QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) &&
+        xen_vdispl_fb_has_whole_rows(fb, offset, height);
+}
+
 bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
                         uint32_t width, uint32_t height)
 {
@@ -147,11 +160,8 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
     QemuDmaBuf *dmabuf;
     bool accepted;
 
-    if (!console_has_gl(gl->con) || gl->refused || fb->fd < 0 ||
-        fb->format->cpp != sizeof(uint32_t) ||
-        !QEMU_IS_ALIGNED(fb->fd_offset + offset, sizeof(uint32_t)) ||
-        !QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) ||
-        !qemu_drm_format_to_pixman(fb->format->fourcc)) {
+    if (!console_has_gl(gl->con) || gl->refused ||
+        !xen_vdispl_gl_takes(fb, offset, height)) {
         return false;
     }
     dmabuf = xen_vdispl_qemu_dmabuf_new(width, height, fb->fd_offset + offset,

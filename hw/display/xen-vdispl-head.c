@@ -264,7 +264,9 @@ static void xen_vdispl_head_share(XenVDisplHead *head, DisplaySurface *surface)
     uint64_t offset = fb->fd_offset + xen_vdispl_head_offset(head, fb);
 
     if (fb->fd >= 0 && offset <= UINT32_MAX &&
-        QEMU_IS_ALIGNED(offset, qemu_real_host_page_size())) {
+        QEMU_IS_ALIGNED(offset, qemu_real_host_page_size()) &&
+        xen_vdispl_fb_has_whole_rows(fb, xen_vdispl_head_offset(head, fb),
+                                     head->part.height)) {
         qemu_displaysurface_set_share_handle(surface, fb->fd, offset);
     }
 }
