@@ -140,7 +140,10 @@ static void xen_vdispl_gl_refuse(XenVDisplGL *gl)
     gl->ops->refused(gl->opaque);
 }
 
-/* Whether displays know how to import it, or their clients */
+/*
+ * Whether displays know how to import it, or their clients: those of D-Bus are
+ * told of no offset.
+ */
 static bool xen_vdispl_gl_takes(const XenVDisplFb *fb, size_t offset,
                                 uint32_t height)
 {
@@ -150,7 +153,22 @@ static bool xen_vdispl_gl_takes(const XenVDisplFb *fb, size_t offset,
         qemu_drm_format_to_pixman(fb->format->fourcc) &&
         QEMU_IS_ALIGNED(begin, sizeof(uint32_t)) &&
         QEMU_IS_ALIGNED(fb->stride, sizeof(uint32_t)) &&
-        xen_vdispl_fb_has_whole_rows(fb, offset, height);
+        xen_vdispl_fb_has_whole_rows(fb, offset, height) &&
+        !(using_dbus_display && begin);
+}
+
+/*
+ * Displays that may read pixels back need a surface for them. For others there
+ * must be none that holds on to the framebuffer before.
+ */
+static void xen_vdispl_gl_resize(XenVDisplGL *gl, uint32_t width,
+                                 uint32_t height)
+{
+    DisplaySurface *surface = qemu_console_surface(gl->con);
+
+    if (!using_dbus_display || (surface && !surface_is_allocated(surface))) {
+        qemu_console_resize(gl->con, width, height);
+    }
 }
 
 bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
@@ -179,10 +197,7 @@ bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
     xen_vdispl_gl_retire(gl);
     gl->shown = scanout;
 
-    /* Displays that may read pixels back need a surface for them. */
-    if (!using_dbus_display) {
-        qemu_console_resize(gl->con, width, height);
-    }
+    xen_vdispl_gl_resize(gl, width, height);
     xen_dmabuf_drawn(fb->fd);
     dpy_gl_scanout_dmabuf(gl->con, dmabuf);
     accepted = xen_vdispl_gl_accepted(dmabuf);
