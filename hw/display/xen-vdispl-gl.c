@@ -27,7 +27,6 @@ struct XenVDisplGL {
     QSLIST_HEAD(, XenVDisplGLScanout) retired;
     bool blocked;
     bool refused;   /* the display has failed to import one */
-    bool told;
     const XenVDisplGLOps *ops;
     void *opaque;
 };
@@ -78,11 +77,6 @@ void xen_vdispl_gl_free(XenVDisplGL *gl)
     g_free(gl);
 }
 
-void xen_vdispl_gl_reset(XenVDisplGL *gl)
-{
-    gl->refused = false;
-}
-
 bool xen_vdispl_gl_shown(const XenVDisplGL *gl)
 {
     return gl->shown;
@@ -128,16 +122,21 @@ static bool xen_vdispl_gl_accepted(QemuDmaBuf *dmabuf)
     return using_dbus_display || qemu_dmabuf_get_texture(dmabuf);
 }
 
+/*
+ * It is not asked again: that would fail for each frame, or a guest could have
+ * it fail all day, and the display says so each time.
+ */
 static void xen_vdispl_gl_refuse(XenVDisplGL *gl)
 {
-    if (!gl->told) {
-        info_report("xen-vdispl: the display cannot import a guest's buffer as "
-                    "a dma-buf, so it is uploaded (reported once)");
-    }
-    gl->told = true;
+    info_report("xen-vdispl: the display cannot import a guest's buffer as a "
+                "dma-buf, so it is uploaded (reported once)");
     gl->refused = true;
     xen_vdispl_gl_hide(gl);
-    gl->ops->refused(gl->opaque);
+}
+
+bool xen_vdispl_gl_refused(const XenVDisplGL *gl)
+{
+    return gl->refused;
 }
 
 /*

@@ -19,13 +19,11 @@ typedef struct XenVDisplGL XenVDisplGL;
  * struct XenVDisplGLOps - what a display with OpenGL has to say
  * @idle: it has finished with a frame, xen_vdispl_gl_blocked() ends, and it
  *        reads no framebuffer any more but the one that is shown
- * @refused: it has failed to import one
  *
  * Each is given @opaque of xen_vdispl_gl_new().
  */
 typedef struct XenVDisplGLOps {
     void (*idle)(void *opaque);
-    void (*refused)(void *opaque);
 } XenVDisplGLOps;
 
 /**
@@ -41,15 +39,6 @@ XenVDisplGL *xen_vdispl_gl_new(QemuConsole *con, const XenVDisplGLOps *ops,
 void xen_vdispl_gl_free(XenVDisplGL *gl);
 
 /**
- * xen_vdispl_gl_reset - forget the guest
- * @gl: the console, which shows nothing by now
- *
- * What the display has failed to import of one guest's, it may import of the
- * next's.
- */
-void xen_vdispl_gl_reset(XenVDisplGL *gl);
-
-/**
  * xen_vdispl_gl_show - show a framebuffer
  * @gl: the console
  * @fb: the framebuffer, on which a reference is taken
@@ -63,6 +52,9 @@ void xen_vdispl_gl_reset(XenVDisplGL *gl);
  */
 bool xen_vdispl_gl_show(XenVDisplGL *gl, XenVDisplFb *fb, size_t offset,
                         uint32_t width, uint32_t height);
+
+/** xen_vdispl_gl_refused - whether the display has failed to import one */
+bool xen_vdispl_gl_refused(const XenVDisplGL *gl);
 
 /** xen_vdispl_gl_hide - show nothing; a surface may follow */
 void xen_vdispl_gl_hide(XenVDisplGL *gl);

@@ -409,16 +409,8 @@ static void xen_vdispl_head_gl_idle(void *opaque)
     }
 }
 
-static void xen_vdispl_head_gl_refused(void *opaque)
-{
-    XenVDisplHead *head = opaque;
-
-    head->ops->refused(head->opaque);
-}
-
 static const XenVDisplGLOps xen_vdispl_gl_ops = {
     .idle = xen_vdispl_head_gl_idle,
-    .refused = xen_vdispl_head_gl_refused,
 };
 
 /*
@@ -548,7 +540,6 @@ void xen_vdispl_head_reset(XenVDisplHead *head)
     if (head->fb) {
         xen_vdispl_head_show(head, NULL, &head->part);
     }
-    xen_vdispl_gl_reset(head->gl);
     head->enabled = false;
     head->max_width = head->width;
     head->max_height = head->height;
@@ -578,6 +569,7 @@ void xen_vdispl_head_stats(XenVDisplHead *head, XenVDisplHeadStats *stats)
         head->rate : 0;
     stats->bytes_copied = head->bytes_copied;
     stats->path = xen_vdispl_head_path(head);
+    stats->refused = xen_vdispl_gl_refused(head->gl);
 }
 
 /* The display has taken its OpenGL with it: there are surfaces for others. */

@@ -24,14 +24,11 @@ typedef struct XenVDisplHead XenVDisplHead;
  *             reads the framebuffer before any more, or somebody does so for
  *             longer than XEN_VDISPL_PATIENCE_NS. Returns false when the guest
  *             cannot be told yet; the head asks again at the next refresh
- * @refused: the display has not imported the framebuffer's dma-buf, and
- *           uploads the pixels
  *
  * Each is given @opaque of xen_vdispl_head_new().
  */
 typedef struct XenVDisplHeadOps {
     bool (*flip_done)(void *opaque, uint64_t fb_cookie);
-    void (*refused)(void *opaque);
 } XenVDisplHeadOps;
 
 /**
@@ -41,12 +38,15 @@ typedef struct XenVDisplHeadOps {
  * @bytes_copied: octets converted because no display surface could carry the
  *                guest's pixels as they are
  * @path: how pixels reach the console, or "none"
+ * @refused: the display has failed to import a framebuffer's dma-buf, and
+ *           uploads the pixels
  */
 typedef struct XenVDisplHeadStats {
     uint64_t flips;
     uint32_t flips_per_second;
     uint64_t bytes_copied;
     const char *path;
+    bool refused;
 } XenVDisplHeadStats;
 
 /**

@@ -495,20 +495,8 @@ static bool xen_vdispl_flip_done(void *opaque, uint64_t fb_cookie)
     return sent;
 }
 
-static void xen_vdispl_refused(void *opaque)
-{
-    XenVDisplConnector *conn = opaque;
-    XenVDispl *vdispl = conn->vdispl;
-
-    if (!vdispl->path_reason) {
-        vdispl->path_reason = g_strdup("the display cannot import a dma-buf, "
-                                       "so it uploads the pixels");
-    }
-}
-
 static const XenVDisplHeadOps xen_vdispl_head_ops = {
     .flip_done = xen_vdispl_flip_done,
-    .refused = xen_vdispl_refused,
 };
 
 static bool xen_vdispl_frontend_uint(XenDevice *xendev, uint32_t index,
@@ -1333,7 +1321,19 @@ static char *xen_vdispl_get_dma_alloc(Object *obj, Error **errp)
 
 static char *xen_vdispl_get_path_reason(Object *obj, Error **errp)
 {
-    return g_strdup(XEN_VDISPL(obj)->path_reason ?: "");
+    XenVDispl *vdispl = XEN_VDISPL(obj);
+    const char *reason = vdispl->path_reason;
+
+    for (uint32_t i = 0; !reason && i < vdispl->nr_connectors; i++) {
+        XenVDisplHeadStats stats;
+
+        xen_vdispl_head_stats(vdispl->conn[i].head, &stats);
+        if (stats.refused) {
+            reason = "the display cannot import a dma-buf, so it uploads the "
+                "pixels";
+        }
+    }
+    return g_strdup(reason ?: "");
 }
 
 /* The page flips of one connector: "connectorN-flips". */
