@@ -54,6 +54,7 @@ struct XenVDisplHead {
 
     /* What is shown: by gl, or scanout or shadow is set, or nothing is. */
     XenVDisplFb *fb;
+    bool fb_forgotten;  /* the guest's name for it, so until the next at most */
     XenVDisplPart part;
     XenVDisplGL *gl;
     XenVDisplScanout *scanout;
@@ -343,6 +344,7 @@ static void xen_vdispl_head_show(XenVDisplHead *head, XenVDisplFb *fb,
     }
 
     head->fb = fb ? xen_vdispl_fb_ref(fb) : NULL;
+    head->fb_forgotten = false;
     head->part = *part;
     head->due = false;
     if (!fb) {
@@ -521,7 +523,10 @@ void xen_vdispl_head_forget_fb(XenVDisplHead *head, const XenVDisplFb *fb)
     if (head->next_fb == fb) {
         xen_vdispl_head_drop_next(head);
     }
-    if (head->fb == fb && !head->next_fb) {
+    if (head->fb == fb) {
+        head->fb_forgotten = true;
+    }
+    if (head->fb_forgotten && !head->next_fb) {
         xen_vdispl_head_show(head, NULL, &head->part);
     }
 }
