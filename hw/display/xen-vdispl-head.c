@@ -617,17 +617,21 @@ static void xen_vdispl_head_gl_block(void *opaque, bool block)
     xen_vdispl_gl_block(head->gl, block);
 }
 
-static void xen_vdispl_head_ui_info(void *opaque, uint32_t idx,
-                                    QemuUIInfo *info)
+static void xen_vdispl_head_set_viewer(XenVDisplHead *head,
+                                       const QemuUIInfo *info)
 {
-    XenVDisplHead *head = opaque;
-
     trace_xen_vdispl_ui_info(head->index, info->width, info->height);
     if (info->width <= XEN_VDISPL_MAX_DIM &&
         info->height <= XEN_VDISPL_MAX_DIM) {
         head->viewer_width = info->width;
         head->viewer_height = info->height;
     }
+}
+
+static void xen_vdispl_head_ui_info(void *opaque, uint32_t idx,
+                                    QemuUIInfo *info)
+{
+    xen_vdispl_head_set_viewer(opaque, info);
 }
 
 static pixman_image_t *xen_vdispl_head_gl_image(void *opaque)
@@ -665,6 +669,8 @@ XenVDisplHead *xen_vdispl_head_new(DeviceState *dev, uint32_t index,
         graphic_console_init(dev, index, &xen_vdispl_console_ops, head);
     graphic_console_set_label(head->con, label);
     head->gl = xen_vdispl_gl_new(head->con, &xen_vdispl_gl_ops, head);
+    /* What the viewer has said already it does not say again. */
+    xen_vdispl_head_set_viewer(head, dpy_get_ui_info(head->con));
     return head;
 }
 
