@@ -856,6 +856,35 @@ static bool xen_vdispl_publish_connector(XenDevice *xendev,
 /*
  * Connectors on the command line: "[ID:]WIDTHxHEIGHT;...", as xl has them.
  */
+static const char *xen_vdispl_resolution(const char *connector)
+{
+    const char *colon = strrchr(connector, ':');
+
+    return colon ? colon + 1 : connector;
+}
+
+static bool xen_vdispl_check_connectors(const char *connectors, Error **errp)
+{
+    ERRP_GUARD();
+    g_auto(GStrv) list = g_strsplit(connectors, ";", -1);
+
+    if (g_strv_length(list) > MAX_CONNECTORS) {
+        error_setg(errp, "property 'connectors' has more than %d",
+                   MAX_CONNECTORS);
+        return false;
+    }
+    for (uint32_t i = 0; list[i]; i++) {
+        uint32_t width, height;
+
+        if (!xen_vdispl_parse_size(xen_vdispl_resolution(list[i]), &width,
+                                   &height, errp)) {
+            error_prepend(errp, "property 'connectors': ");
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool xen_vdispl_publish_connectors(XenVDispl *vdispl,
                                           const char *frontend, Error **errp)
 {
@@ -864,29 +893,17 @@ static bool xen_vdispl_publish_connectors(XenVDispl *vdispl,
     XenBus *xenbus = XEN_BUS(qdev_get_parent_bus(DEVICE(xendev)));
     g_auto(GStrv) list = g_strsplit(vdispl->connectors_prop, ";", -1);
 
-    if (g_strv_length(list) > MAX_CONNECTORS) {
-        error_setg(errp, "property 'connectors' has more than %d",
-                   MAX_CONNECTORS);
-        return false;
-    }
-
     xs_node_create(xenbus->xsh, XBT_NULL, frontend, xendev->frontend_id,
                    xenbus->backend_id, XS_PERM_READ | XS_PERM_WRITE, errp);
     if (*errp) {
         return false;
     }
     for (uint32_t i = 0; list[i]; i++) {
-        char *colon = strrchr(list[i], ':');
-        const char *resolution = colon ? colon + 1 : list[i];
-        g_autofree char *unique_id = colon ?
-            g_strndup(list[i], colon - list[i]) :
+        const char *resolution = xen_vdispl_resolution(list[i]);
+        g_autofree char *unique_id = resolution > list[i] ?
+            g_strndup(list[i], resolution - 1 - list[i]) :
             g_strdup_printf("%u.%u", vdispl->idx, i);
-        uint32_t width, height;
 
-        if (!xen_vdispl_parse_size(resolution, &width, &height, errp)) {
-            error_prepend(errp, "property 'connectors': ");
-            return false;
-        }
         if (!xen_vdispl_publish_connector(xendev, frontend, i, unique_id,
                                           resolution, errp)) {
             return false;
@@ -922,6 +939,12 @@ static char *xen_vdispl_get_name(XenDevice *xendev, Error **errp)
     g_autofree char *frontend = NULL;
     g_autofree char *backend = NULL;
     char *resolution;
+
+    /* Nothing is written before it is known to be right. */
+    if (vdispl->connectors_prop &&
+        !xen_vdispl_check_connectors(vdispl->connectors_prop, errp)) {
+        return NULL;
+    }
 
     if (vdispl->idx < 0) {
         int32_t idx = 0;
