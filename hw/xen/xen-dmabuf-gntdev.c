@@ -11,11 +11,9 @@
 #include "hw/xen/dma-buf-mmap-info.h"
 #include "hw/xen/xen-dmabuf.h"
 #include "system/xen.h"
-#include "trace.h"
 
 #include <sys/ioctl.h>
 #include <xengnttab.h>
-#include <xentoollog.h>
 
 #define GUEST_TYPE "/sys/hypervisor/guest_type"
 
@@ -58,42 +56,6 @@ struct gntdev_notify_released {
 #define GNTDEV_NOTIFY_RELEASED                                          \
     _IOC(_IOC_NONE, 'G', 18, sizeof(struct gntdev_notify_released))
 
-/*
- * libxengnttab prints a message for each time-out, too. What matters is
- * reported here, so its messages are traced only.
- */
-static void G_GNUC_PRINTF(5, 0)
-gntdev_message(struct xentoollog_logger *logger, xentoollog_level level,
-               int errnoval, const char *context, const char *format,
-               va_list ap)
-{
-    g_autofree char *message = g_strdup_vprintf(format, ap);
-
-    trace_xen_dmabuf_message(message, errnoval);
-}
-
-static void gntdev_progress(struct xentoollog_logger *logger,
-                            const char *context, const char *doing_what,
-                            int percent, unsigned long done,
-                            unsigned long total)
-{
-}
-
-static xentoollog_logger logger = {
-    .vmessage = gntdev_message,
-    .progress = gntdev_progress,
-};
-
-static xengnttab_handle *gntdev_open(void)
-{
-    return xengnttab_open(&logger, 0);
-}
-
-static void gntdev_close(xengnttab_handle *xgt)
-{
-    xengnttab_close(xgt);
-}
-
 /* No buffer has this number: it counts as released, where the call exists */
 #define NO_BUFFER UINT32_MAX
 
@@ -131,14 +93,14 @@ static bool gntdev_probe(const char *what,
                    "dom0=pvh", what);
         return false;
     }
-    xgt = gntdev_open();
+    xgt = qemu_xen_gnttab_open();
     if (!xgt) {
         error_setg_errno(errp, errno, "cannot open /dev/xen/gntdev");
         return false;
     }
     ret = wait_released(xgt, NO_BUFFER, 0);
     err = errno;
-    gntdev_close(xgt);
+    qemu_xen_gnttab_close(xgt);
     if (ret < 0) {
         error_setg_errno(errp, err, "to %s, Linux needs to be %s with "
                          "CONFIG_XEN_GNTDEV_DMABUF", what, needs);
@@ -250,8 +212,6 @@ static int gntdev_sync(int fd, uint64_t flags)
 static const struct dmabuf_backend_ops gntdev_dmabuf_ops = {
     .probe_export = gntdev_probe_export,
     .probe_map = gntdev_probe_map,
-    .open = gntdev_open,
-    .close = gntdev_close,
     .exp_from_refs = gntdev_exp_from_refs,
     .exp_wait_released = xengnttab_dmabuf_exp_wait_released,
     .map_refs_to_buf = gntdev_map_refs_to_buf,

@@ -118,7 +118,7 @@ bool xen_dmabuf_takes_files(void)
 
 static xengnttab_handle *xen_dmabuf_open(Error **errp)
 {
-    xengnttab_handle *xgt = xen_dmabuf_ops->open();
+    xengnttab_handle *xgt = qemu_xen_gnttab_open();
 
     if (!xgt) {
         error_setg_errno(errp, errno, "cannot open the grant table");
@@ -160,13 +160,13 @@ XenDmabuf *xen_dmabuf_export(uint32_t domid, XenDmabufAlloc alloc,
     }
     if (xen_dmabuf_ops->exp_from_refs(xgt, domid, alloc, count, refs, &fd,
                                       &offset, errp) < 0) {
-        xen_dmabuf_ops->close(xgt);
+        qemu_xen_gnttab_close(xgt);
         return NULL;
     }
     buf = xen_dmabuf_new(xgt, fd, offset, count, errp);
     if (!buf) {
         close(fd);
-        xen_dmabuf_ops->close(xgt);
+        qemu_xen_gnttab_close(xgt);
         return NULL;
     }
     trace_xen_dmabuf_export(domid, fd, count, alloc);
@@ -187,14 +187,14 @@ XenDmabuf *xen_dmabuf_place(int fd, uint32_t domid, const uint32_t *refs,
     if (xen_dmabuf_ops->map_refs_to_buf(xgt, domid, count, refs, fd, &offset,
                                         errp) < 0) {
         close(fd);
-        xen_dmabuf_ops->close(xgt);
+        qemu_xen_gnttab_close(xgt);
         return NULL;
     }
     buf = xen_dmabuf_new(xgt, fd, offset, count, errp);
     if (!buf) {
         xen_dmabuf_ops->map_release(xgt, fd);
         close(fd);
-        xen_dmabuf_ops->close(xgt);
+        qemu_xen_gnttab_close(xgt);
         return NULL;
     }
     buf->placed = true;
@@ -243,7 +243,7 @@ static void xen_dmabuf_poll(void *opaque)
     }
 
     trace_xen_dmabuf_released(buf->fd);
-    xen_dmabuf_ops->close(buf->xgt);
+    qemu_xen_gnttab_close(buf->xgt);
     timer_free(buf->timer);
     if (buf->watched) {
         event_notifier_set_handler(&buf->event, NULL);
@@ -308,7 +308,7 @@ XenDmabufGrants *xen_dmabuf_grant(uint32_t domid, int fd, uint32_t *refs,
     if (xen_dmabuf_ops->imp_to_refs(xgt, domid, fd, count, refs) < 0) {
         error_setg_errno(errp, errno, "cannot grant %u pages of a dma-buf",
                          count);
-        xen_dmabuf_ops->close(xgt);
+        qemu_xen_gnttab_close(xgt);
         return NULL;
     }
 
@@ -323,6 +323,6 @@ void xen_dmabuf_grant_end(XenDmabufGrants *grants)
 {
     trace_xen_dmabuf_grant_end(grants->fd);
     xen_dmabuf_ops->imp_release(grants->xgt, grants->fd);
-    xen_dmabuf_ops->close(grants->xgt);
+    qemu_xen_gnttab_close(grants->xgt);
     g_free(grants);
 }

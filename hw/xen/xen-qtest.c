@@ -392,11 +392,6 @@ static bool dmabuf_probe_map(Error **errp)
     return true;
 }
 
-static void dmabuf_close(struct xengntdev_handle *xgt)
-{
-    gnttab_close(xgt);
-}
-
 /* One file of the pages in any order, where the host has what makes it */
 static int dmabuf_create_udmabuf(XenQtest *s, const uint32_t *refs,
                                  uint32_t count)
@@ -765,8 +760,6 @@ static bool dmabuf_takes_files(void)
 static const struct dmabuf_backend_ops xen_qtest_dmabuf_ops = {
     .probe_export = dmabuf_probe_export,
     .probe_map = dmabuf_probe_map,
-    .open = gnttab_open,
-    .close = dmabuf_close,
     .exp_from_refs = dmabuf_exp_from_refs,
     .exp_wait_released = dmabuf_exp_wait_released,
     .map_refs_to_buf = dmabuf_map_refs_to_buf,

@@ -505,6 +505,54 @@ static void test_be_alloc(void)
     check_clean();
 }
 
+/* How much the device model and its libraries have said */
+static int dm_log_lines(void)
+{
+    g_autofree char *n = nested_run(&machine->dom0,
+                                    "wc -l < /share/qemu-dm-%s.log",
+                                    guest->name);
+
+    return atoi(n);
+}
+
+/*
+ * Attack: rings that were not granted, again and again, to fill the disk with
+ * what there is to say of that (as in XSA-180)
+ */
+static void test_bad_rings(void)
+{
+    unsigned int domid;
+    int lines;
+
+    need_guest();
+    nested_limit("rings that are not granted", 300);
+    domid = nested_guest_domid(guest);
+    nested_do(&guest->agent,
+              "echo vdispl-0 > /sys/bus/xen/drivers/vdispl/unbind && "
+              "rmmod drm_xen_front");
+    lines = dm_log_lines();
+    for (int i = 0; i < 5; i++) {
+        nested_do(&machine->dom0, "fe=/local/domain/%u/device/vdispl/0; "
+                  "be=/local/domain/0/backend/vdispl/%u/0; "
+                  "becomes() { i=0; until [ \"$(xenstore-read $be/state)\" "
+                  "= $1 ]; do [ $((i += 1)) -lt 300 ] || exit 1; sleep 0.1; "
+                  "done; }; "
+                  "xenstore-write $fe/state 1; becomes 2; "
+                  "xenstore-write $fe/0/req-ring-ref 4000 "
+                  "$fe/0/req-event-channel 1 $fe/0/evt-ring-ref 4001 "
+                  "$fe/0/evt-event-channel 2 $fe/state 3; becomes 6",
+                  domid, domid);
+    }
+    g_assert_cmpint(dm_log_lines(), ==, lines + 1);
+
+    nested_load_frontend(guest);
+    nested_find_connectors(guest, connector_id);
+    show_both();
+    expect_both();
+    nested_client_stop(guest);
+    check_clean();
+}
+
 /* The guest shows something, starts again by @command, and shows it again */
 static void start_again(const char *command)
 {
@@ -784,6 +832,7 @@ static void add_tests(const char *type, const char *path)
         { "viewer", test_viewer, "pv pvh", "pvh" },
         { "disable", test_disable, "pv pvh", "pvh" },
         { "reload", test_reload, "pv pvh" },
+        { "bad-rings", test_bad_rings, "pv pvh", "pvh" },
         { "hotplug", test_hotplug, "pv pvh" },
         { "device", test_device, "pv pvh", "pvh", "imported" },
         { "dma-alloc", test_dma_alloc, "pv pvh", "pv pvh",

@@ -34,9 +34,6 @@ typedef enum XenDmabufAlloc {
  * @probe_export: whether exports are possible here; the error says what they
  *                need
  * @probe_map: the same for @map_refs_to_buf
- * @open: a handle on the grant table.  Buffers are known by the number of
- *        their file descriptor, and by the handle: so each has one of its own
- * @close: closes it.  Buffers may outlive that
  * @exp_from_refs: makes a dma-buf of @count references of domain @domid, for
  *                 reading and writing, on what @alloc says.  It begins @offset
  *                 octets into @fd, which is 0 but for xen-qtest.  Returns -1,
@@ -70,13 +67,15 @@ typedef enum XenDmabufAlloc {
  * @takes_files: whether plain files do for dma-bufs here, as they do for
  *               xen-qtest; NULL: they do not
  *
+ * The handles are of qemu_xen_gnttab_open().  Buffers are known by the number
+ * of their file descriptor, and by the handle: so each has one of its own.
+ * They may outlive that.
+ *
  * docs/specs/gntdev-dmabuf.rst has the system calls that are below.
  */
 struct dmabuf_backend_ops {
     bool (*probe_export)(Error **errp);
     bool (*probe_map)(Error **errp);
-    xengnttab_handle *(*open)(void);
-    void (*close)(xengnttab_handle *xgt);
     int (*exp_from_refs)(xengnttab_handle *xgt, uint32_t domid,
                          XenDmabufAlloc alloc, uint32_t count,
                          const uint32_t *refs, uint32_t *fd, uint64_t *offset,
