@@ -212,6 +212,30 @@ static gpointer client_run(gpointer opaque)
     return NULL;
 }
 
+static QemuDBusDisplay1Console *client_console(Client *c)
+{
+    g_autoptr(GError) err = NULL;
+    QemuDBusDisplay1Console *console =
+        qemu_dbus_display1_console_proxy_new_sync(
+            c->conn, G_DBUS_PROXY_FLAGS_NONE, NULL,
+            DBUS_DISPLAY1_ROOT "/Console_0", NULL, &err);
+
+    g_assert_no_error(err);
+    return console;
+}
+
+void client_set_size(Client *c, uint32_t width, uint32_t height)
+{
+    QemuDBusDisplay1Console *console = client_console(c);
+    g_autoptr(GError) err = NULL;
+
+    qemu_dbus_display1_console_call_set_uiinfo_sync(
+        console, 0, 0, 0, 0, width, height, G_DBUS_CALL_FLAGS_NONE, -1, NULL,
+        &err);
+    g_assert_no_error(err);
+    g_object_unref(console);
+}
+
 void client_start(Client *c, QTestState *qts, bool wants_map, int client_fd,
                   int qemu_fd)
 {
@@ -232,10 +256,7 @@ void client_start(Client *c, QTestState *qts, bool wants_map, int client_fd,
     c->loop = g_main_loop_new(c->context, false);
     c->thread = g_thread_new("client", client_run, c);
 
-    console = qemu_dbus_display1_console_proxy_new_sync(
-        c->conn, G_DBUS_PROXY_FLAGS_NONE, NULL,
-        DBUS_DISPLAY1_ROOT "/Console_0", NULL, &err);
-    g_assert_no_error(err);
+    console = client_console(c);
     g_unix_fd_list_append(fds, qemu_fd, &err);
     g_assert_no_error(err);
     close(qemu_fd);

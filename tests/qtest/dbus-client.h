@@ -64,6 +64,8 @@ void client_start_with_map(Client *c, QTestState *qts);
 void client_stop(Client *c);
 /** client_wait: until *@counter, one of @c, is @count; else the test fails */
 void client_wait(Client *c, unsigned int *counter, unsigned int count);
+/** client_set_size: tells QEMU how large its window is, in pixels */
+void client_set_size(Client *c, uint32_t width, uint32_t height);
 /** client_let_go: of the memory that it has */
 void client_let_go(Client *c);
 /**

@@ -110,6 +110,8 @@ static void assert_reason(Fixture *f, const char *id, const char *what)
 /* The device is there: its @property stays what it is */
 static void assert_fixed(Fixture *f, const char *property, const char *value)
 {
+    g_autofree char *before = get_string(f, "vd0", property);
+    g_autofree char *after = NULL;
     QDict *rsp = qtest_qmp(f->qts, "{ 'execute': 'qom-set', 'arguments': { "
                            "'path': 'vd0', 'property': %s, 'value': %s } }",
                            property, value);
@@ -117,6 +119,8 @@ static void assert_fixed(Fixture *f, const char *property, const char *value)
     g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "class"), ==,
                     "GenericError");
     qobject_unref(rsp);
+    after = get_string(f, "vd0", property);
+    g_assert_cmpstr(after, ==, before);
 }
 
 static void show(Fixture *f, QVDisplBuffer *buf)
@@ -1343,6 +1347,84 @@ static void test_dbus_unaligned(void)
 }
 
 /*
+ * Attack: the picture's last row ends with the memory, before the next row
+ * would begin. The client gets the picture, not what QEMU has behind it, nor a
+ * file that is too short. The same is the right half of a picture for two
+ * connectors, as Linux asks for it.
+ */
+static void test_dbus_short_row(gconstpointer path)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf;
+
+    start(&f, path, "-display dbus,p2p=yes");
+    qvdispl_buffer_alloc(&f.d, &buf, 2048, HEIGHT, 32, 0);
+    qvdispl_fb(&f.d, &buf, DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf.fb_cookie, 2048 - WIDTH, 0,
+                                       2048, HEIGHT, 32), ==, 0);
+    qvdispl_refresh(&f.d);
+    client_start_with_map(&c, f.qts);
+    client_wait(&c, &c.copies, 2);
+    g_mutex_lock(&c.lock);
+    g_assert_cmpuint(c.octets, ==, (uint64_t)c.copies * WIDTH * HEIGHT * 4);
+    g_assert_cmpuint(c.maps, ==, 0);
+    g_mutex_unlock(&c.lock);
+    client_stop(&c);
+    hide(&f, &buf);
+    stop(&f);
+}
+
+/* The viewer's size is the guest's preferred mode, whoever is there first */
+static void test_dbus_viewer_size(void)
+{
+    struct xendispl_req req = {
+        .operation = XENDISPL_OP_GET_EDID,
+        .op.get_edid.buffer_sz = XENDISPL_EDID_MAX_SIZE,
+    };
+    Fixture f;
+    Client c;
+
+    start_with(&f, "-machine xen-qtest -nodefaults "
+               "-device xen-vdispl-screens,id=screens "
+               "-display dbus,p2p=yes");
+    client_start_with_map(&c, f.qts);
+    for (int i = 0; i < 3; i++) {
+        QVDisplBuffer buf;
+        uint8_t edid[XENDISPL_EDID_BLOCK_SIZE];
+
+        /* before the device, for the second nobody says it again, after it */
+        if (i == 0) {
+            client_set_size(&c, 1110, 770);
+        }
+        g_assert_null(device_add(&f, "auto"));
+        if (i == 2) {
+            client_set_size(&c, 1112, 772);
+        }
+        qvdispl_init(&f.d, &f.xen, 0);
+        f.d.version = "2";
+        f.idle = qxen_alive_get(&f.xen);
+        qvdispl_connect(&f.d);
+        qvdispl_buffer_alloc(&f.d, &buf, XENDISPL_EDID_MAX_SIZE / 4, 1, 32, 0);
+        req.op.get_edid.gref_directory = buf.req.gref_directory;
+        g_assert_cmpint(qvdispl_request(&f.d, 0, &req, NULL), ==, 0);
+        qtest_memread(f.qts, buf.addr, edid, sizeof(edid));
+        /* The first detailed timing is the preferred mode */
+        g_assert_cmpuint(edid[56] | (edid[58] & 0xf0) << 4, ==,
+                         i < 2 ? 1110 : 1112);
+        g_assert_cmpuint(edid[59] | (edid[61] & 0xf0) << 4, ==,
+                         i < 2 ? 770 : 772);
+        qvdispl_buffer_free(&f.d, &buf);
+        qvdispl_disconnect(&f.d);
+        qvdispl_cleanup(&f.d);
+        device_del(&f, "vd1");
+    }
+    client_stop(&c);
+    qxen_cleanup(&f.xen);
+    qtest_quit(f.qts);
+}
+
+/*
  * A client that still has the buffer: the guest has its pages back, and the
  * answer that says so, when it lets go. Nobody tells QEMU.
  */
@@ -1587,10 +1669,6 @@ static void gl_assert_screendump(Fixture *f)
     assert_screendump_red(f, "vd0");
 }
 
-/*
- * The client is given the dma-buf, and a page flip is complete when it has
- * answered the update
- */
 /* A client of a D-Bus display with OpenGL, which has been given @buf */
 static void start_gl_client(Fixture *f, Client *c, QVDisplBuffer *buf,
                             const char *args)
@@ -1614,6 +1692,10 @@ static void hide_from_gl_client(Fixture *f, Client *c, QVDisplBuffer *buf)
     qvdispl_unfb(&f->d, buf);
 }
 
+/*
+ * The client is given the dma-buf, and a page flip is complete when it has
+ * answered the update
+ */
 static void test_gl_dbus(void)
 {
     Fixture f;
@@ -1713,6 +1795,34 @@ static void test_gl_taken_over(void)
 
     hide_from_gl_client(&f, &c, &buf[1]);
     qvdispl_buffer_free(&f.d, &buf[0]);
+    stop(&f);
+}
+
+/*
+ * From a picture that does not begin where the dma-buf does, which QEMU
+ * uploads, to one that the client is given: nobody reads the former any more
+ */
+static void test_gl_offset(void)
+{
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf[2];
+
+    start_gl_client(&f, &c, &buf[0], DBUS_GL);
+    qvdispl_buffer_alloc(&f.d, &buf[1], SMALL, SMALL, 32, XEN_PAGE_SIZE);
+    qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
+    for (unsigned int i = 1; i <= 3; i++) {
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
+        qtest_clock_step(f.qts, REFRESH_NS);
+        qvdispl_flip_wait(&f.d, 0);
+        g_assert_cmpuint(c.dmabufs, ==, i);
+        g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[0].fb_cookie), ==, 0);
+        qtest_clock_step(f.qts, REFRESH_NS);
+        qvdispl_flip_wait(&f.d, 0);
+        client_wait(&c, &c.dmabufs, i + 1);
+    }
+    qvdispl_unfb(&f.d, &buf[1]);
+    hide_from_gl_client(&f, &c, &buf[0]);
     stop(&f);
 }
 
@@ -1923,6 +2033,16 @@ static void test_gl_refused(void)
     qtest_clock_step(f.qts, REFRESH_NS);
     g_assert(flip_event(&f));
     gl_assert_screendump(&f);
+
+    /* A guest that connects anew does not have it tried, and reported, again */
+    hide(&f, &buf);
+    qvdispl_disconnect(&f.d);
+    qvdispl_restart(&f.d);
+    qvdispl_connect(&f.d);
+    gl_buffer(&f, &buf);
+    gl_set_config(&f, &buf);
+    assert_reason(&f, "vd0", "the display cannot import a dma-buf");
+    gl_assert_screendump(&f);
     hide(&f, &buf);
     stop(&f);
 }
@@ -2011,6 +2131,12 @@ int main(int argc, char **argv)
                         test_memory);
     qtest_add_func("xen/vdispl/dmabuf/dbus/map", test_dbus_map);
     qtest_add_func("xen/vdispl/dmabuf/dbus/unaligned", test_dbus_unaligned);
+    qtest_add_data_func("xen/vdispl/dmabuf/dbus/short-row/mapped", "mapped",
+                        test_dbus_short_row);
+    qtest_add_data_func("xen/vdispl/dmabuf/dbus/short-row/exported",
+                        "exported", test_dbus_short_row);
+    qtest_add_func("xen/vdispl/dmabuf/dbus/viewer-size",
+                   test_dbus_viewer_size);
     qtest_add_func("xen/vdispl/dmabuf/dbus/holds", test_dbus_holds);
     qtest_add_data_func("xen/vdispl/dmabuf/dbus/copy-mapped", "mapped",
                         test_dbus_copy_released_in_thread);
@@ -2019,6 +2145,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/dbus/copy-stuck", test_dbus_copy_stuck);
     qtest_add_func("xen/vdispl/dmabuf/gl/config-paced", test_gl_config_paced);
     qtest_add_func("xen/vdispl/dmabuf/gl/taken-over", test_gl_taken_over);
+    qtest_add_func("xen/vdispl/dmabuf/gl/offset", test_gl_offset);
     qtest_add_func("xen/vdispl/dmabuf/gl/gone", test_gl_gone);
     qtest_add_func("xen/vdispl/dmabuf/gl/dbus", test_gl_dbus);
     qtest_add_func("xen/vdispl/dmabuf/gl/headless", test_gl_headless);

@@ -2073,7 +2073,8 @@ static void test_properties_refused(void)
         "'connectors': '0x480'", "'connectors': '99999x480'",
         "'connectors': '1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;1x1;"
         "1x1;1x1;1x1;1x1'",
-        "'refresh-rate': 0", "'refresh-rate': 1001", "'frontend-id': 32752",
+        "'connectors': '640x480', 'refresh-rate': 0",
+        "'refresh-rate': 1001", "'frontend-id': 32752",
     };
     QTestState *qts = qtest_init("-machine xen-qtest -nodefaults");
     QXen xen;
@@ -2089,6 +2090,7 @@ static void test_properties_refused(void)
         QDict *rsp;
 
         qtest_qmp_send_raw(qts, "%s", command);
+        g_autofree char *left = NULL;
         rsp = qtest_qmp_receive(qts);
         if (!qdict_haskey(rsp, "error")) {
             g_error("accepted: %s", bad[i]);
@@ -2099,6 +2101,11 @@ static void test_properties_refused(void)
     }
     qxen_cleanup(&xen);
     qtest_quit(qts);
+        /* Nor does the next one find what this one has written */
+        left = qxen_xs_read(&xen, 0, "/local/domain/"
+                            stringify(XEN_QTEST_GUEST_DOMID)
+                            "/device/vdispl/0/0/resolution");
+        g_assert_null(left);
 }
 
 static char *get_path(Fixture *f)
@@ -2542,6 +2549,23 @@ static void test_flips_detach_shown(void)
 /* A viewer that never lets go: the guest goes on, and nothing of it is lost */
 static void test_flips_overdue(void)
 {
+/* The one that was to follow it is detached, too: then nothing is shown */
+static void test_flips_detach_both(void)
+{
+    Fixture f;
+    QVDisplBuffer buf[2];
+
+    start_shown(&f, &buf[0], 800, 600);
+    qvdispl_buffer_alloc(&f.d, &buf[1], 800, 600, 32, 0);
+    qvdispl_fb(&f.d, &buf[1], DRM_FORMAT_XRGB8888);
+    g_assert_cmpint(qvdispl_flip(&f.d, 0, buf[1].fb_cookie), ==, 0);
+    g_assert_cmpint(qvdispl_fb_detach(&f.d, buf[0].fb_cookie), ==, 0);
+    qvdispl_unfb(&f.d, &buf[1]);
+    g_assert_cmpint(qvdispl_dbuf_destroy(&f.d, buf[0].req.dbuf_cookie), ==, 0);
+    qvdispl_buffer_free(&f.d, &buf[0]);
+    stop(&f);
+}
+
     Fixture f;
     Flipper fl;
     SlowReader reader;
@@ -3635,6 +3659,7 @@ int main(int argc, char **argv)
     ADD("flips", "overdue", test_flips_overdue);
     ADD("flips", "config-paced", test_flips_config_paced);
     ADD("flips", "show-paced", test_flips_show_paced);
+    ADD("flips", "detach-both", test_flips_detach_both);
     ADD("flips", "config-queued", test_flips_config_queued);
     ADD("flips", "config-while-read", test_flips_config_while_read);
     ADD("flips", "same", test_flips_same);
