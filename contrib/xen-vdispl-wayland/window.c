@@ -238,7 +238,10 @@ static void params_done(Buffer *b, struct zwp_linux_buffer_params_v1 *params,
         g_printerr("%s: the compositor cannot import a dma-buf of format %.4s, "
                    "modifier 0x%" PRIx64 ": trying shared memory\n",
                    g_get_prgname(), (const char *)&f->fourcc, f->modifier);
-        f->fourcc = DRM_FORMAT_INVALID;
+        /* Some do not turn pictures over, but take those that stand upright. */
+        if (!b->picture.bottom_up) {
+            f->fourcc = DRM_FORMAT_INVALID;
+        }
         if (!window_show_shm(w, b, &err)) {
             g_printerr("%s: %s\n", g_get_prgname(), err->message);
             buffer_free(b);
@@ -323,6 +326,7 @@ bool window_show(Window *w, const WindowPicture *p, GError **err)
         buffer_free(b);
         ok = false;
     }
+    window_check_idle(w);
     wl_display_flush(w->display);
     return ok;
 }

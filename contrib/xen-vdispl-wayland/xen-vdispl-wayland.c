@@ -118,7 +118,7 @@ static bool show_fd(Viewer *v, WindowPicture *p, GUnixFDList *fds, int handle,
 {
     bool ok;
 
-    if (!fds) {
+    if (!fds || handle < 0 || handle >= g_unix_fd_list_get_length(fds)) {
         g_set_error(err, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                     "no file descriptor came with the call");
         return false;
@@ -533,9 +533,10 @@ int main(int argc, char **argv)
                                  "display in a Wayland window.");
     g_option_context_add_main_entries(context, options, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &err)) {
-        goto fail;
+        g_printerr("%s: %s\n", g_get_prgname(), err->message);
+        return 2;
     }
-    if (argc > 1 || (monitor && address)) {
+    if (argc > 1 || (monitor && address) || number < 0) {
         g_printerr("%s", g_option_context_get_help(context, true, NULL));
         return 2;
     }

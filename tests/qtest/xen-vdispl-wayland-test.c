@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include <gio/gio.h>
+#include <gio/gunixfdlist.h>
 #include <png.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -138,14 +139,19 @@ static void viewer_stop(Fixture *f)
     g_string_free(f->said, true);
 }
 
-/* It ends by itself, with an error that says @why */
-static void viewer_expect_error(Fixture *f, const char *why)
+/* It ends by itself with @status, and says @why */
+static void viewer_expect_end(Fixture *f, const char *why, int status)
 {
     viewer_expect(f, why);
     g_subprocess_wait(f->viewer, NULL, NULL);
-    g_assert_cmpint(g_subprocess_get_exit_status(f->viewer), ==, 1);
+    g_assert_cmpint(g_subprocess_get_exit_status(f->viewer), ==, status);
     g_clear_object(&f->viewer);
     g_string_free(f->said, true);
+}
+
+static void viewer_expect_error(Fixture *f, const char *why)
+{
+    viewer_expect_end(f, why, 1);
 }
 
 /*
@@ -555,6 +561,10 @@ static void test_errors(void)
     Fixture f;
 
     start(&f, GL, "exported", "gl");
+    viewer_start(&f, "-1");
+    viewer_expect_end(&f, "Usage:", 2);
+    viewer_start(&f, "first");
+    viewer_expect_end(&f, "Cannot parse", 2);
     viewer_start(&f, "7");
     viewer_expect_error(&f, "QEMU has no console 7");
 
@@ -575,6 +585,105 @@ static void test_errors(void)
     stop_weston(&f);
 }
 
+/* In QEMU's place: a console, whose listener is kept as a descriptor */
+static const char console_xml[] =
+    "<node><interface name='org.qemu.Display1.Console'>"
+    "<method name='RegisterListener'><arg type='h' direction='in'/></method>"
+    "<property name='Label' type='s' access='read'/>"
+    "</interface></node>";
+
+static void console_call(GDBusConnection *conn, const char *sender,
+                         const char *path, const char *interface,
+                         const char *name, GVariant *args,
+                         GDBusMethodInvocation *call, gpointer listener)
+{
+    GUnixFDList *fds = g_dbus_message_get_unix_fd_list(
+        g_dbus_method_invocation_get_message(call));
+
+    *(int *)listener = g_unix_fd_list_get(fds, 0, NULL);
+    g_dbus_method_invocation_return_value(call, NULL);
+}
+
+static GVariant *console_label(GDBusConnection *conn, const char *sender,
+                               const char *path, const char *interface,
+                               const char *name, GError **err,
+                               gpointer listener)
+{
+    return g_variant_new_string("none");
+}
+
+static const GDBusInterfaceVTable console_vtable = {
+    .method_call = console_call,
+    .get_property = console_label,
+};
+
+/* Attack: a QEMU in the hands of its guest hands over what it does not have */
+static void test_bad_handles(void)
+{
+    static const int handles[] = { 0, 1, INT_MAX, -1, INT_MIN };
+    GTestDBus *bus = g_test_dbus_new(G_TEST_DBUS_NONE);
+    g_autoptr(GDBusNodeInfo) info = g_dbus_node_info_new_for_xml(console_xml,
+                                                                 NULL);
+    g_autoptr(GDBusConnection) conn = NULL, viewer = NULL;
+    g_autoptr(GSocketConnection) stream = NULL;
+    g_autoptr(GSocket) socket = NULL;
+    g_autoptr(GError) err = NULL;
+    g_autofree char *where = NULL;
+    g_autofree char *guid = g_dbus_generate_guid();
+    int listener = -1;
+    Fixture f;
+
+    start(&f, GL, "exported", "gl");
+    g_test_dbus_up(bus);
+    where = g_strdup_printf("--address=%s", g_test_dbus_get_bus_address(bus));
+    f.where = where;
+    conn = g_bus_get_sync(G_BUS_TYPE_SESSION, NULL, &err);
+    g_assert_no_error(err);
+    g_assert(g_dbus_connection_register_object(
+        conn, "/org/qemu/Display1/Console_0", info->interfaces[0],
+        &console_vtable, &listener, NULL, NULL));
+    g_bus_own_name_on_connection(conn, "org.qemu", G_BUS_NAME_OWNER_FLAGS_NONE,
+                                 NULL, NULL, NULL, NULL);
+    viewer_start(&f, "0");
+    while (listener < 0) {
+        g_main_context_iteration(NULL, true);
+    }
+    socket = g_socket_new_from_fd(listener, &err);
+    g_assert_no_error(err);
+    stream = g_socket_connection_factory_create_connection(socket);
+    viewer = g_dbus_connection_new_sync(
+        G_IO_STREAM(stream), guid,
+        G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER, NULL, NULL, &err);
+    g_assert_no_error(err);
+
+    for (int i = 0; i < ARRAY_SIZE(handles); i++) {
+        g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+        g_autoptr(GVariant) answer = NULL;
+
+        /* one descriptor, but for the first call */
+        if (i) {
+            g_unix_fd_list_append(fds, STDIN_FILENO, &err);
+            g_assert_no_error(err);
+        }
+        answer = g_dbus_connection_call_with_unix_fd_list_sync(
+            viewer, NULL, "/org/qemu/Display1/Listener",
+            "org.qemu.Display1.Listener", "ScanoutDMABUF",
+            g_variant_new("(huuuutb)", handles[i], SIZE, SIZE, SIZE * 4,
+                          DRM_FORMAT_XRGB8888, (guint64)0, false), NULL,
+            G_DBUS_CALL_FLAGS_NONE, QXEN_TIMEOUT * 1000, fds, NULL, NULL, &err);
+        g_assert_error(err, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+        g_clear_error(&err);
+    }
+
+    g_dbus_connection_close_sync(viewer, NULL, NULL);
+    viewer_expect_error(&f, "QEMU has closed its display");
+    g_clear_object(&conn);
+    g_test_dbus_down(bus);
+    g_object_unref(bus);
+    stop_qemu(&f);
+    stop_weston(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -589,5 +698,6 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/wayland/stuck", test_stuck);
     qtest_add_func("xen/vdispl/wayland/again", test_again);
     qtest_add_func("xen/vdispl/wayland/errors", test_errors);
+    qtest_add_func("xen/vdispl/wayland/bad-handles", test_bad_handles);
     return g_test_run();
 }
