@@ -465,7 +465,7 @@ void nested_wait(NestedAgent *agent, const char *fmt, ...)
     va_end(ap);
     nested_do(agent, "end=$(($(date +%%s) + %d)); until %s; do "
               "[ $(date +%%s) -lt $end ] || exit 1; sleep 0.1; done",
-              NESTED_PATIENCE * slowness(), condition);
+              NESTED_PATIENCE, condition);
 }
 
 void nested_guest_disconnect(NestedGuest *g)

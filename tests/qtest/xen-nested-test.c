@@ -615,7 +615,7 @@ static void test_kill(void)
               "> /dev/null 2>&1 < /dev/null &",
               connector_id[0], W0, H0, connector_id[1], W1, H1);
     expect_both();
-    g_usleep(6 * G_USEC_PER_SEC);
+    nested_do(&guest->agent, "sleep 6");
     expect_both();
 
     nested_do(&machine->dom0,
