@@ -18,9 +18,10 @@ export XEN_NESTED_SLOWNESS ?= 3
 root = scripts/buildroot
 suites = $(or $(SUITE),unit qtest nested kernel style)
 
-# Trees of the user's own appear in the root at these places.
-options = -Dqemu_src=$(if $(QEMU_SRC),/user/)qemu \
-          -Dlinux_src=$(if $(LINUX_SRC),/user/)linux
+# Trees of the user's own appear in the root below /user.
+user_tree = '$(if $($1),/user$(shell realpath '$($1)'),$2)'
+options = -Dqemu_src=$(call user_tree,QEMU_SRC,qemu) \
+          -Dlinux_src=$(call user_tree,LINUX_SRC,linux)
 # The trees under the images are made on the host, before the root is entered.
 bases = bases=$$($(root) bases dom0 guest) &&
 build = $(root) run scripts/build $(options)
