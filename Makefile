@@ -56,8 +56,11 @@ help:
 prepare:
 	@$(root) prepare
 
-qemu kernel: prepare
-	@$(build) $@.stamp
+qemu: prepare
+	@$(build) qemu-system-x86_64
+
+kernel: prepare
+	@$(build) kernel.stamp
 
 viewer: prepare
 	@$(build) $(viewer)
@@ -82,9 +85,12 @@ bench: prepare
 fuzz coverage mutants: prepare
 	@$(root) run env TIME=$(or $(TIME),60) scripts/build $(options) run-$@
 
-# After "make qemu viewer", "sudo make install" has nothing to build.
-built = $(and $(wildcard build/qemu/qemu-system-x86_64),$(wildcard build/$(viewer)))
-install: $(if $(and $(SUDO_USER),$(built)),,qemu viewer)
+# What "sudo make install" builds belongs to whom the checkout does.
+owner = $(shell stat -c %U .)
+home = $(shell getent passwd $(owner) | cut -d : -f 6)
+as_owner = $(if $(SUDO_USER),runuser -u $(owner) -- env HOME='$(home)')
+install:
+	@$(as_owner) $(MAKE) --no-print-directory qemu viewer
 	@scripts/install '$(DESTDIR)' '$(PREFIX)'
 
 shell: prepare
