@@ -342,7 +342,7 @@ static void await_destroy(Fixture *f)
     for (int i = 0; !destroy_answered(f, &status); i++) {
         g_assert_cmpint(i, <, 2000);
         /* The device has a limit in its own time, so that goes slowly */
-        g_usleep(1000);
+        g_usleep(10000);
         qtest_clock_step(f->qts, SCALE_MS);
     }
     g_assert_cmpint(status, ==, 0);
