@@ -1826,6 +1826,40 @@ static void test_gl_offset(void)
     stop(&f);
 }
 
+/* Attack: a last row that ends with the memory; clients map whole rows */
+static void test_gl_short_row(void)
+{
+    enum { STRIDE = 240, ROWS = 18 };
+    Fixture f;
+    Client c;
+    QVDisplBuffer buf[2];
+
+    start_gl_client(&f, &c, &buf[0], DBUS_GL);
+    QEMU_BUILD_BUG_ON(STRIDE * ROWS <= XEN_PAGE_SIZE);
+    qvdispl_buffer_alloc(&f.d, &buf[1], STRIDE / 4, ROWS - 1, 32, 0);
+    g_assert_cmpuint(buf[1].nr_pages, ==, 1);
+    qxen_grant_set(&f.xen, buf[1].refs[0], 0, XEN_QTEST_GRANT_ACCESS);
+    buf[1].fb_cookie = qvdispl_cookie(&f.d);
+    g_assert_cmpint(qvdispl_dbuf_create(&f.d, &buf[1]), ==, 0);
+    g_assert_cmpint(qvdispl_fb_attach(&f.d, buf[1].req.dbuf_cookie,
+                                      buf[1].fb_cookie, 4, ROWS,
+                                      DRM_FORMAT_XRGB8888), ==, 0);
+    g_assert_cmpint(qvdispl_set_config(&f.d, 0, buf[1].fb_cookie, 0, 0, 4,
+                                       ROWS, 32), ==, 0);
+    qvdispl_refresh(&f.d);
+    qxen_settle(&f.xen);
+    assert_path(&f, "exported");
+
+    /* The next one that the client is given is the one it had before */
+    gl_set_config(&f, &buf[0]);
+    client_wait(&c, &c.dmabufs, 2);
+    g_assert_cmpuint(c.dmabufs, ==, 2);
+    g_assert_cmpuint(c.height, ==, SMALL);
+    qvdispl_unfb(&f.d, &buf[1]);
+    hide_from_gl_client(&f, &c, &buf[0]);
+    stop(&f);
+}
+
 /* The display goes, and with it OpenGL; the guest is still to be seen */
 static void test_gl_gone(void)
 {
@@ -1928,6 +1962,17 @@ static void vnc_expect_pixel(int fd, const uint8_t *expected)
     } while (memcmp(seen, expected, 3));
 }
 
+/* Returns: the name of a new file, for -D */
+static char *trace_file(void)
+{
+    char *name = NULL;
+    int fd = g_file_open_tmp("xen-vdispl-XXXXXX.log", &name, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    return name;
+}
+
 /*
  * Without a GPU, too, the dma-buf itself is drawn, and VNC shows the result;
  * and the display lets go of it.
@@ -1935,7 +1980,7 @@ static void vnc_expect_pixel(int fd, const uint8_t *expected)
 static void test_gl_headless(void)
 {
     static const uint8_t blue[] = { 255, 0, 0, 0 };
-    g_autofree char *trace = NULL;
+    g_autofree char *trace = trace_file();
     g_autofree char *traced = NULL;
     g_autofree char *args = NULL;
     Fixture f;
@@ -1947,9 +1992,6 @@ static void test_gl_headless(void)
         g_test_skip("this host may have a GPU, which is used then");
         return;
     }
-    fd = g_file_open_tmp("xen-vdispl-XXXXXX.log", &trace, NULL);
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
     args = g_strdup_printf("-display egl-headless -vnc none "
                            "-trace xen_vdispl_gl_show -D %s", trace);
     start(&f, "auto", args);
@@ -2017,13 +2059,22 @@ static void test_gl_formats(void)
     stop(&f);
 }
 
-/* A display that cannot import the dma-buf shows the guest's picture as well */
+/*
+ * A display that cannot import the dma-buf shows the guest's picture as well.
+ * Attack: to have it try, and say so, with each connection
+ */
 static void test_gl_refused(void)
 {
+    g_autofree char *trace = trace_file();
+    g_autofree char *traced = NULL;
+    g_autofree char *args = g_strdup_printf(
+        "-display egl-headless,rendernode=/dev/null "
+        "-trace xen_vdispl_gl_show -D %s", trace);
+    const char *tried;
     Fixture f;
     QVDisplBuffer buf;
 
-    start(&f, "auto", "-display egl-headless,rendernode=/dev/null");
+    start(&f, "auto", args);
     gl_buffer(&f, &buf);
     gl_set_config(&f, &buf);
     assert_path(&f, "exported");
@@ -2034,7 +2085,6 @@ static void test_gl_refused(void)
     g_assert(flip_event(&f));
     gl_assert_screendump(&f);
 
-    /* A guest that connects anew does not have it tried, and reported, again */
     hide(&f, &buf);
     qvdispl_disconnect(&f.d);
     qvdispl_restart(&f.d);
@@ -2045,6 +2095,12 @@ static void test_gl_refused(void)
     gl_assert_screendump(&f);
     hide(&f, &buf);
     stop(&f);
+
+    g_assert(g_file_get_contents(trace, &traced, NULL, NULL));
+    unlink(trace);
+    tried = strstr(traced, "imported 0");
+    g_assert_nonnull(tried);
+    g_assert_null(strstr(tried + 1, "imported"));
 }
 
 int main(int argc, char **argv)
@@ -2146,6 +2202,7 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/dmabuf/gl/config-paced", test_gl_config_paced);
     qtest_add_func("xen/vdispl/dmabuf/gl/taken-over", test_gl_taken_over);
     qtest_add_func("xen/vdispl/dmabuf/gl/offset", test_gl_offset);
+    qtest_add_func("xen/vdispl/dmabuf/gl/short-row", test_gl_short_row);
     qtest_add_func("xen/vdispl/dmabuf/gl/gone", test_gl_gone);
     qtest_add_func("xen/vdispl/dmabuf/gl/dbus", test_gl_dbus);
     qtest_add_func("xen/vdispl/dmabuf/gl/headless", test_gl_headless);
