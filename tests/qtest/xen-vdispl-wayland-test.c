@@ -585,7 +585,15 @@ static void test_errors(void)
     stop_weston(&f);
 }
 
-/* In QEMU's place: a console, whose listener is kept as a descriptor */
+/* In QEMU's place: a console on a bus of its own */
+typedef struct FakeQemu {
+    GTestDBus *bus;
+    GDBusConnection *conn;
+    char *where;
+    int fd;                     /* the viewer's listener, or -1 */
+    GDBusConnection *listener;
+} FakeQemu;
+
 static const char console_xml[] =
     "<node><interface name='org.qemu.Display1.Console'>"
     "<method name='RegisterListener'><arg type='h' direction='in'/></method>"
@@ -595,19 +603,19 @@ static const char console_xml[] =
 static void console_call(GDBusConnection *conn, const char *sender,
                          const char *path, const char *interface,
                          const char *name, GVariant *args,
-                         GDBusMethodInvocation *call, gpointer listener)
+                         GDBusMethodInvocation *call, gpointer opaque)
 {
+    FakeQemu *q = opaque;
     GUnixFDList *fds = g_dbus_message_get_unix_fd_list(
         g_dbus_method_invocation_get_message(call));
 
-    *(int *)listener = g_unix_fd_list_get(fds, 0, NULL);
+    q->fd = g_unix_fd_list_get(fds, 0, NULL);
     g_dbus_method_invocation_return_value(call, NULL);
 }
 
 static GVariant *console_label(GDBusConnection *conn, const char *sender,
                                const char *path, const char *interface,
-                               const char *name, GError **err,
-                               gpointer listener)
+                               const char *name, GError **err, gpointer opaque)
 {
     return g_variant_new_string("none");
 }
@@ -617,71 +625,146 @@ static const GDBusInterfaceVTable console_vtable = {
     .get_property = console_label,
 };
 
-/* Attack: a QEMU in the hands of its guest hands over what it does not have */
-static void test_bad_handles(void)
+/* The viewer looks at it, not at the true QEMU, which is there as well */
+static void fake_start(FakeQemu *q, Fixture *f)
 {
-    static const int handles[] = { 0, 1, INT_MAX, -1, INT_MIN };
-    GTestDBus *bus = g_test_dbus_new(G_TEST_DBUS_NONE);
     g_autoptr(GDBusNodeInfo) info = g_dbus_node_info_new_for_xml(console_xml,
                                                                  NULL);
-    g_autoptr(GDBusConnection) conn = NULL, viewer = NULL;
     g_autoptr(GSocketConnection) stream = NULL;
     g_autoptr(GSocket) socket = NULL;
     g_autoptr(GError) err = NULL;
-    g_autofree char *where = NULL;
     g_autofree char *guid = g_dbus_generate_guid();
-    int listener = -1;
-    Fixture f;
 
-    start(&f, GL, "exported", "gl");
-    g_test_dbus_up(bus);
-    where = g_strdup_printf("--address=%s", g_test_dbus_get_bus_address(bus));
-    f.where = where;
-    conn = g_bus_get_sync(G_BUS_TYPE_SESSION, NULL, &err);
+    start(f, GL, "exported", "gl");
+    q->bus = g_test_dbus_new(G_TEST_DBUS_NONE);
+    g_test_dbus_up(q->bus);
+    q->where = g_strdup_printf("--address=%s",
+                               g_test_dbus_get_bus_address(q->bus));
+    f->where = q->where;
+    q->fd = -1;
+    q->conn = g_bus_get_sync(G_BUS_TYPE_SESSION, NULL, &err);
     g_assert_no_error(err);
     g_assert(g_dbus_connection_register_object(
-        conn, "/org/qemu/Display1/Console_0", info->interfaces[0],
-        &console_vtable, &listener, NULL, NULL));
-    g_bus_own_name_on_connection(conn, "org.qemu", G_BUS_NAME_OWNER_FLAGS_NONE,
-                                 NULL, NULL, NULL, NULL);
-    viewer_start(&f, "0");
-    while (listener < 0) {
+        q->conn, "/org/qemu/Display1/Console_0", info->interfaces[0],
+        &console_vtable, q, NULL, NULL));
+    g_bus_own_name_on_connection(q->conn, "org.qemu",
+                                 G_BUS_NAME_OWNER_FLAGS_NONE, NULL, NULL, NULL,
+                                 NULL);
+    viewer_start(f, "0");
+    while (q->fd < 0) {
         g_main_context_iteration(NULL, true);
     }
-    socket = g_socket_new_from_fd(listener, &err);
+    socket = g_socket_new_from_fd(q->fd, &err);
     g_assert_no_error(err);
     stream = g_socket_connection_factory_create_connection(socket);
-    viewer = g_dbus_connection_new_sync(
+    q->listener = g_dbus_connection_new_sync(
         G_IO_STREAM(stream), guid,
         G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_SERVER, NULL, NULL, &err);
     g_assert_no_error(err);
+}
 
-    for (int i = 0; i < ARRAY_SIZE(handles); i++) {
-        g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
-        g_autoptr(GVariant) answer = NULL;
+static void fake_stop(FakeQemu *q, Fixture *f)
+{
+    g_dbus_connection_close_sync(q->listener, NULL, NULL);
+    viewer_expect_error(f, "QEMU has closed its display");
+    g_clear_object(&q->listener);
+    g_clear_object(&q->conn);
+    g_test_dbus_down(q->bus);
+    g_object_unref(q->bus);
+    g_free(q->where);
+    stop_qemu(f);
+    stop_weston(f);
+}
 
-        /* one descriptor, but for the first call */
-        if (i) {
-            g_unix_fd_list_append(fds, STDIN_FILENO, &err);
-            g_assert_no_error(err);
-        }
-        answer = g_dbus_connection_call_with_unix_fd_list_sync(
-            viewer, NULL, "/org/qemu/Display1/Listener",
-            "org.qemu.Display1.Listener", "ScanoutDMABUF",
-            g_variant_new("(huuuutb)", handles[i], SIZE, SIZE, SIZE * 4,
-                          DRM_FORMAT_XRGB8888, (guint64)0, false), NULL,
-            G_DBUS_CALL_FLAGS_NONE, QXEN_TIMEOUT * 1000, fds, NULL, NULL, &err);
-        g_assert_error(err, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
-        g_clear_error(&err);
+/* Hands over @fd, if that is not -1, as the one of number @handle */
+static void fake_scanout_dmabuf(FakeQemu *q, int fd, int handle, GError **err)
+{
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+    g_autoptr(GVariant) answer = NULL;
+
+    if (fd >= 0) {
+        g_assert_cmpint(g_unix_fd_list_append(fds, fd, NULL), ==, 0);
     }
+    answer = g_dbus_connection_call_with_unix_fd_list_sync(
+        q->listener, NULL, "/org/qemu/Display1/Listener",
+        "org.qemu.Display1.Listener", "ScanoutDMABUF",
+        g_variant_new("(huuuutb)", handle, SIZE, SIZE, SIZE * 4,
+                      DRM_FORMAT_XRGB8888, (guint64)0, false), NULL,
+        G_DBUS_CALL_FLAGS_NONE, QXEN_TIMEOUT * 1000, fds, NULL, NULL, err);
+}
 
-    g_dbus_connection_close_sync(viewer, NULL, NULL);
-    viewer_expect_error(&f, "QEMU has closed its display");
-    g_clear_object(&conn);
-    g_test_dbus_down(bus);
-    g_object_unref(bus);
-    stop_qemu(&f);
-    stop_weston(&f);
+/* Attack: a QEMU in the hands of its guest hands over what it does not have */
+static void test_bad_handles(void)
+{
+    static const int handles[] = { 1, INT_MAX, -1, INT_MIN };
+    g_autoptr(GError) err = NULL;
+    FakeQemu q;
+    Fixture f;
+
+    fake_start(&q, &f);
+    fake_scanout_dmabuf(&q, -1, 0, &err);
+    g_assert_error(err, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+    for (int i = 0; i < ARRAY_SIZE(handles); i++) {
+        g_clear_error(&err);
+        fake_scanout_dmabuf(&q, STDIN_FILENO, handles[i], &err);
+        g_assert_error(err, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT);
+    }
+    fake_stop(&q, &f);
+}
+
+static void fake_answered(GObject *source, GAsyncResult *result,
+                          gpointer opaque)
+{
+    g_autoptr(GVariant) answer = g_dbus_connection_call_finish(
+        G_DBUS_CONNECTION(source), result, NULL);
+
+    *(bool *)opaque = answer;
+}
+
+static void fake_call(FakeQemu *q, const char *name, GVariant *args,
+                      bool *answered)
+{
+    *answered = false;
+    g_dbus_connection_call(q->listener, NULL, "/org/qemu/Display1/Listener",
+                           "org.qemu.Display1.Listener", name, args, NULL,
+                           G_DBUS_CALL_FLAGS_NONE, -1, NULL, fake_answered,
+                           answered);
+}
+
+static void fake_wait(bool *answered, unsigned int ms)
+{
+    gint64 end = g_get_monotonic_time() + ms * 1000;
+
+    while (!*answered && g_get_monotonic_time() < end) {
+        g_main_context_iteration(NULL, false);
+        g_usleep(1000);
+    }
+}
+
+/* What waits for a picture is answered when that is not to be shown any more */
+static void test_hide_imported(void)
+{
+    bool updated, disabled;
+    FakeQemu q;
+    Fixture f;
+    int ram_fd;
+
+    fake_start(&q, &f);
+    ram_fd = qxen_ram_fd(&f.xen);
+    g_subprocess_send_signal(f.weston, SIGSTOP);
+    fake_scanout_dmabuf(&q, ram_fd, 0, NULL);
+    close(ram_fd);
+    fake_call(&q, "UpdateDMABUF", g_variant_new("(iiii)", 0, 0, SIZE, SIZE),
+              &updated);
+    fake_wait(&updated, 200);
+    g_assert_false(updated);
+    fake_call(&q, "Disable", NULL, &disabled);
+    fake_wait(&disabled, QXEN_TIMEOUT * 1000);
+    g_assert_true(disabled);
+    fake_wait(&updated, 1000);
+    g_assert_true(updated);
+    g_subprocess_send_signal(f.weston, SIGCONT);
+    fake_stop(&q, &f);
 }
 
 int main(int argc, char **argv)
@@ -699,5 +782,6 @@ int main(int argc, char **argv)
     qtest_add_func("xen/vdispl/wayland/again", test_again);
     qtest_add_func("xen/vdispl/wayland/errors", test_errors);
     qtest_add_func("xen/vdispl/wayland/bad-handles", test_bad_handles);
+    qtest_add_func("xen/vdispl/wayland/hide-imported", test_hide_imported);
     return g_test_run();
 }
