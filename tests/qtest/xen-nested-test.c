@@ -338,15 +338,20 @@ static void test_disable(void)
     check_clean();
 }
 
+static void unload_frontend(void)
+{
+    /* a bound device holds the module */
+    nested_do(&guest->agent,
+              "echo vdispl-0 > /sys/bus/xen/drivers/vdispl/unbind && "
+              "rmmod drm_xen_front");
+}
+
 static void test_reload(void)
 {
     need_guest();
     nested_limit("module reload", 600);
     for (int i = 0; i < 10; i++) {
-        /* a bound device holds the module */
-        nested_do(&guest->agent,
-                  "echo vdispl-0 > /sys/bus/xen/drivers/vdispl/unbind && "
-                  "rmmod drm_xen_front");
+        unload_frontend();
         nested_load_frontend(guest);
     }
     nested_find_connectors(guest, connector_id);
@@ -527,9 +532,7 @@ static void test_bad_rings(void)
     need_guest();
     nested_limit("rings that are not granted", 300);
     domid = nested_guest_domid(guest);
-    nested_do(&guest->agent,
-              "echo vdispl-0 > /sys/bus/xen/drivers/vdispl/unbind && "
-              "rmmod drm_xen_front");
+    unload_frontend();
     lines = dm_log_lines();
     for (int i = 0; i < 5; i++) {
         nested_do(&machine->dom0, "fe=/local/domain/%u/device/vdispl/0; "
@@ -545,8 +548,7 @@ static void test_bad_rings(void)
     }
     g_assert_cmpint(dm_log_lines(), ==, lines + 1);
 
-    nested_load_frontend(guest);
-    nested_find_connectors(guest, connector_id);
+    find_device();
     show_both();
     expect_both();
     nested_client_stop(guest);
