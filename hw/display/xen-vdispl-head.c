@@ -54,7 +54,7 @@ struct XenVDisplHead {
 
     /* What is shown: by gl, or scanout or shadow is set, or nothing is. */
     XenVDisplFb *fb;
-    bool fb_forgotten;  /* the guest's name for it, so until the next at most */
+    bool fb_forgotten;  /* detached: shown until the next one is, no longer */
     XenVDisplPart part;
     XenVDisplGL *gl;
     XenVDisplScanout *scanout;
